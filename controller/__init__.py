@@ -1,0 +1,1 @@
+"""Decides and runs; the only part that knows why."""

@@ -1,0 +1,1 @@
+"""The `naryn` command, one file per command group."""

@@ -1,0 +1,1 @@
+"""Speaks to hardware: miners, meters, plant signals. Knows nothing of why."""

@@ -1,0 +1,1 @@
+"""Plays the world over real sockets, written from vendor facts. Imports nothing of ours."""
