@@ -1,0 +1,210 @@
+"""The one entry: `decide(state, image, site) → Decision`. Same arguments, same decision; no IO,
+no clock.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from controller.power.absorb import absorb
+from controller.power.alarms import evaluate
+from controller.power.allocate import Allocation, allocate
+from controller.power.caps import Limit, collect, limits, other_load_w
+from controller.power.image import Image
+from controller.power.ledger import Ledger, project
+from controller.power.orders import Progress, follow
+from controller.power.regulate import NodeLoad, Regulation, regulate
+from controller.power.site import Site
+from controller.power.state import Order, OrderClass, OrderStage, State, Target, TargetState
+from controller.power.targets import answered, begin_sleep, begin_wake, command_for, shows_awake
+from drivers.contract.commands import Command
+from drivers.contract.quantities import Quality
+
+
+class Phase(StrEnum):
+    """What the site as a whole is doing, for people; derived from the decision, never stored."""
+
+    OBSERVE = "observe"
+    LOCKOUT = "lockout"
+    FAILSAFE = "failsafe"
+    RAMP_DOWN = "ramp_down"
+    RAMP_UP = "ramp_up"
+    RECOVER_WAIT = "recover_wait"
+    CURTAILED = "curtailed"
+    NORMAL = "normal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinerCommand:
+    """One command to one miner, stamped with the tick that decided it."""
+
+    miner_id: str
+    command: Command
+    commanded_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What one tick came to: the next state, the commands that follow from it, and what to tell
+    whom.
+    """
+
+    state: State
+    commands: tuple[MinerCommand, ...]
+    progress: tuple[Progress, ...]
+    phase: Phase
+    nodes: Mapping[str, NodeLoad]
+    allocation: Allocation
+    ledger: Ledger
+    changed_targets: Mapping[str, Target]
+    """Targets that are not what they were in the tick before: what the journal must store."""
+
+
+def decide(state: State, image: Image, site: Site) -> Decision:
+    """Caps → regulate → allocate → verify, over targets moved on by their readings."""
+    before = state.targets
+    state = _take_answers(state, image, site)
+    ledger = project(state, image, site)
+    state, told = absorb(
+        replace(state, meter_lost_s=_lost_meters(state, image, site)), image, site, ledger
+    )
+    ceilings, start_ceilings = _limits(state, image, site)
+    regulation = regulate(state, image, site, ledger, ceilings, start_ceilings)
+    allocation = allocate(state, image, site, ledger, regulation, _time_left_s(state, image))
+    orders, progress = follow(state.orders, image, site, ledger, regulation.nodes, state.decided_s)
+    targets = _command(ledger, allocation, regulation, image, site)
+    state = replace(
+        state,
+        targets=targets,
+        feeders=regulation.feeders,
+        guards=regulation.guards,
+        orders=_kept(orders),
+        headroom_since_s=regulation.headroom_since_s,
+        start_credit_w=max(0.0, regulation.start_credit_w - allocation.started_w),
+        decided_s=image.now_s,
+    )
+    state = replace(state, alarms=evaluate(state, image, site, ledger, regulation))
+    chosen = (*allocation.sleep, *allocation.wake)
+    return Decision(
+        state=state,
+        commands=tuple(_issue(name, targets[name]) for name in chosen),
+        progress=(*told, *progress),
+        phase=_phase(state, ledger, regulation),
+        nodes=regulation.nodes,
+        allocation=allocation,
+        ledger=ledger,
+        changed_targets={n: t for n, t in targets.items() if before.get(n) is not t},
+    )
+
+
+def _take_answers(state: State, image: Image, site: Site) -> State:
+    if not image.answered:
+        return state
+    targets = dict(state.targets)
+    for answer in image.answered:
+        target = targets.get(answer.miner_id)
+        if target is not None and target.commanded_s == answer.commanded_s:
+            targets[answer.miner_id] = answered(target, answer.outcome, image.now_s, site.policy)
+    return replace(state, targets=targets)
+
+
+def _lost_meters(state: State, image: Image, site: Site) -> dict[str, float]:
+    lost = {}
+    for node in site.nodes.values():
+        if node.meter_id is None:
+            continue
+        view = image.meters.get(node.meter_id)
+        if view is None or view.quality is not Quality.GOOD:
+            lost[node.node_id] = state.meter_lost_s.get(node.node_id, image.now_s)
+    return lost
+
+
+def _limits(state: State, image: Image, site: Site) -> tuple[dict[str, Limit], dict[str, Limit]]:
+    """Limits now, and as they will be when a miner started now has come up and stayed its least
+    time.
+    """
+    caps, other_w = collect(state, image, site), other_load_w(image, site)
+    slowest_up_s = max((m.dynamics.up_s for m in site.miners.values()), default=0.0)
+    ahead_s = slowest_up_s + site.policy.min_on_s
+    return (
+        limits(caps, other_w, image.now, site),
+        limits(caps, other_w, image.now, site, ahead_s=ahead_s),
+    )
+
+
+def _time_left_s(state: State, image: Image) -> float | None:
+    """The shortest time left of any order that is being delivered."""
+    left = [
+        max(0.0, order.start_s + order.within_s - image.now_s)
+        for order in state.orders.values()
+        if order.stage in {OrderStage.WAITING, OrderStage.DELIVERING}
+    ]
+    return min(left, default=None)
+
+
+def _command(
+    ledger: Ledger, allocation: Allocation, regulation: Regulation, image: Image, site: Site
+) -> dict[str, Target]:
+    targets, now_s = dict(ledger.targets), image.now_s
+    for name in allocation.sleep:
+        miner, reading = site.miners[name], image.miners.get(name)
+        targets[name] = begin_sleep(miner, targets.get(name), reading, now_s, "limit")
+    for name in allocation.wake:
+        miner, reading = site.miners[name], image.miners.get(name)
+        targets[name] = begin_wake(miner, targets[name], reading, now_s, "restore")
+    if regulation.start_w > 0:
+        _forgive(targets, image)
+    return targets
+
+
+def _forgive(targets: dict[str, Target], image: Image) -> None:
+    """A deaf miner that draws while there is room is simply running: nothing is asked of it any
+    more.
+    """
+    for name, target in targets.items():
+        reading = image.miners.get(name)
+        if (
+            target.state is TargetState.DEAF
+            and reading is not None
+            and reading.begun_s > target.commanded_s
+            and shows_awake(reading, target.baseline_w)
+        ):
+            targets[name] = replace(
+                target, state=TargetState.RUNNING, since_s=image.now_s, attempts=0
+            )
+
+
+def _issue(miner_id: str, target: Target) -> MinerCommand:
+    command = command_for(target)
+    if command is None:
+        raise ValueError(f"{miner_id}: no command stands for state {target.state}")
+    return MinerCommand(miner_id=miner_id, command=command, commanded_s=target.commanded_s)
+
+
+_ENDED_KEPT = 50
+"""Ended orders that stay in the state for people to look at; the journal keeps them all."""
+
+
+def _kept(orders: Mapping[str, Order]) -> dict[str, Order]:
+    ended = [order for order in orders.values() if not order.stage.in_force]
+    gone = {order.order_id for order in ended[: max(0, len(ended) - _ENDED_KEPT)]}
+    return {name: order for name, order in orders.items() if name not in gone}
+
+
+def _phase(state: State, ledger: Ledger, regulation: Regulation) -> Phase:
+    loads = ledger.feeders.values()
+    in_force = [order for order in state.orders.values() if order.stage.in_force]
+    if not state.armed:
+        return Phase.OBSERVE
+    if any(order.order_class is OrderClass.LOCKOUT for order in in_force):
+        return Phase.LOCKOUT
+    if state.source is not None and state.source.lost_s is not None:
+        return Phase.FAILSAFE
+    if any(load.down_until_s is not None for load in loads):
+        return Phase.RAMP_DOWN
+    if regulation.start_w > 0 and any(load.up_until_s is not None for load in loads):
+        return Phase.RAMP_UP
+    if any(load.asleep or load.moving for load in loads):
+        waiting = regulation.headroom_since_s is not None
+        return Phase.RECOVER_WAIT if waiting else Phase.CURTAILED
+    return Phase.NORMAL
