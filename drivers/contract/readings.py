@@ -55,8 +55,10 @@ class MeterReading:
     """What one meter (or plant PLC) said. A signal that was asked for and has no good value is
     None.
 
-    `raw` is the concatenation of all register words read, for the frozen-value rule: identical
-    words for longer than the map's limit at load mean that the meter republishes an old value.
+    `raw` is the register words of the signals that were asked for, one after the other, for the
+    frozen-value rule: identical words for longer than the map's limit at load mean that the meter
+    republishes an old value. Words between the signals are left out: a clock ticking in a gap would
+    hide a freeze.
     """
 
     meter_id: str
