@@ -1,0 +1,1 @@
+"""Bitmain's own firmware for Antminers."""

@@ -1,0 +1,1 @@
+"""MicroBT's own firmware for WhatsMiners with API version 2."""
