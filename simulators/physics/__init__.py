@@ -1,0 +1,1 @@
+"""The world's laws, pure: step functions over time, water, load and a seeded random source."""

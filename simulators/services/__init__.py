@@ -1,0 +1,1 @@
+"""Plays the services around a site: today the grid dispatcher."""
