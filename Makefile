@@ -25,7 +25,8 @@ demo: $(READY)
 	@$(BIN)/naryn demo $(ARGS)
 
 test: $(READY) services lint types arrows
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not fixed_ports"
+	$(BIN)/python -m pytest -m fixed_ports
 
 check: $(READY) lint types arrows fast
 
@@ -40,7 +41,7 @@ arrows: $(READY)
 	$(BIN)/lint-imports
 
 fast: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/unit tests/drivers tests/architecture
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/drivers tests/architecture
 
 format: $(READY)
 	$(BIN)/ruff format .

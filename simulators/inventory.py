@@ -16,7 +16,7 @@ def write_inventory(scenario: Scenario, ports: Mapping[str, int], out: TextIO) -
     """Write one row a miner; `ports` are those that differ from the firmwares' own, by name."""
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(COLUMNS)
-    moved = ";".join(f"{name}={port}" for name, port in sorted(ports.items()))
+    moved = " ".join(f"{name}={port}" for name, port in sorted(ports.items()))
     numbers = dict.fromkeys((feeder.id for feeder in scenario.feeders), 0)
     for fleet in scenario.fleets:
         rating = rating_of(fleet.model)

@@ -5,12 +5,26 @@ from typing import Annotated
 
 import typer
 
+from controller.cli import acts, dispatch, inventory, keys, status
+from controller.cli import run as run_group
+from controller.cli.demo import command as demo
+from controller.cli.scenario import command as scenario
+
 app = typer.Typer(
     name="naryn",
     help="Runs state bitcoin mining at hydropower plants.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(run_group.app)
+app.add_typer(status.app)
+app.add_typer(acts.app)
+app.add_typer(inventory.app, name="inventory")
+app.add_typer(dispatch.app, name="dispatch")
+app.add_typer(keys.app, name="keys")
+app.add_typer(demo.app)
+app.add_typer(scenario.app, name="scenario")
+app.add_typer(run_group.config_app, name="config")
 
 
 def _print_version(*, wanted: bool) -> None:
@@ -35,3 +49,7 @@ def naryn(
 def main() -> None:
     """Console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import TypeVar, assert_never
 
 from controller.power import instructions as said
-from controller.power.caps import measured_w, source_held_w
+from controller.power.caps import measured_w, setpoint_in_force, source_held_w
 from controller.power.image import Image
-from controller.power.ledger import Ledger, settle_w
+from controller.power.ledger import Ledger, scaled_rack_w, settle_w
 from controller.power.orders import Progress, least_w, open_order
 from controller.power.site import Site
 from controller.power.state import (
@@ -27,6 +27,8 @@ def absorb(state: State, image: Image, site: Site, ledger: Ledger) -> tuple[Stat
     did.
     """
     told: list[Progress] = []
+    if state.source is None:  # before the first heartbeat is judged: never heard means lost
+        state = replace(state, source=watch(state, image, site))
     for instruction in image.instructions:
         match instruction:
             case said.NewOrder():
@@ -47,6 +49,9 @@ def absorb(state: State, image: Image, site: Site, ledger: Ledger) -> tuple[Stat
 def _order(
     new: said.NewOrder, state: State, image: Image, site: Site, ledger: Ledger
 ) -> tuple[State, list[Progress]]:
+    held = state.orders.get(new.order_id)
+    if held is not None:  # told twice: resolved once
+        return state, [Progress(order=held, accepted=True)]
     baseline_w = baseline(new.node_id, state, image, site, ledger)
     order, *replaced = open_order(new, state, image, site, baseline_w)
     least = least_w(new.node_id, state, image, site, ledger)
@@ -58,11 +63,14 @@ def _order(
 
 def baseline(node_id: str, state: State, image: Image, site: Site, ledger: Ledger) -> float:
     """The load an order starts from, in W: the meters; where they are lost, what the miners say
-    and 8 % more.
+    and 8 % more. A rack has no meter of ours: what its miners say, scaled by its feeder's meter.
     """
+    node_id = site.standing(node_id)
     metered = measured_w(image, site, node_id)
     if metered is not None:
         return metered
+    if not site.feeders_below[node_id]:
+        return scaled_rack_w(node_id, state, site, ledger)
     return sum(
         settle_w(
             state.feeders.get(name, FeederState()),
@@ -96,9 +104,16 @@ def _setpoint(new: said.NewSetpoint, state: State, image: Image) -> State:
         valid_until=new.valid_until,
         on_expiry=new.on_expiry,
         received_s=image.now_s,
+        starts_s=image.now_s + max(0.0, (new.valid_from - image.now).total_seconds()),
         expires_s=image.now_s + max(0.0, lasts_s),
     )
-    return replace(state, setpoints={**state.setpoints, new.node_id: setpoint})
+    before = _without(state.setpoints_before, new.node_id)
+    held = setpoint_in_force(new.node_id, state, image.now_s)
+    if setpoint.starts_s > image.now_s and held is not None:
+        before[new.node_id] = held  # the old limit stands until the new one begins
+    return replace(
+        state, setpoints={**state.setpoints, new.node_id: setpoint}, setpoints_before=before
+    )
 
 
 def _operator_act(
@@ -146,7 +161,8 @@ def _beat(beat: said.HeartbeatHeard, source: SourceState | None) -> SourceState:
     back_s = source.back_s
     if source.lost_s is not None and beat.reaffirms and back_s is None:
         back_s = beat.heard_s
-    return replace(source, heard_s=max(source.heard_s, beat.heard_s), back_s=back_s)
+    heard_s = max(source.heard_s, beat.heard_s)
+    return replace(source, heard_s=heard_s, back_s=back_s, ever_heard=True)
 
 
 def watch(state: State, image: Image, site: Site) -> SourceState | None:
@@ -161,6 +177,7 @@ def watch(state: State, image: Image, site: Site) -> SourceState | None:
             heard_s=image.now_s,
             lost_s=image.now_s,
             held_w=source_held_w(state, image, site, policy.node_id),
+            ever_heard=False,
         )
     silent = image.now_s - source.heard_s > policy.heartbeat_timeout_s
     if source.lost_s is None and silent:
@@ -172,5 +189,9 @@ def watch(state: State, image: Image, site: Site) -> SourceState | None:
         )
     if source.back_s is not None and silent:
         return replace(source, back_s=None)
-    rested = source.back_s is not None and image.now_s - source.back_s >= policy.restart_delay_s
-    return SourceState(heard_s=source.heard_s) if rested else source
+    if source.lost_s is None or source.back_s is None:
+        return source
+    fell = source.back_s - source.lost_s > policy.curve.hold_s
+    if fell and image.now_s - source.back_s < policy.restart_delay_s:
+        return source
+    return SourceState(heard_s=source.heard_s)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from controller.power.caps import meter_w
 from controller.power.image import Image
 from controller.power.instructions import NewOrder, NewSetpoint
 from controller.power.ledger import Ledger
@@ -45,6 +46,7 @@ class AlarmKind(StrEnum):
     MINERS_UNREACHABLE = "miners_unreachable"
     TICKS_SKIPPED = "ticks_skipped"
     NO_WATCHDOG = "no_watchdog"
+    JOURNAL_FAILED = "journal_failed"
 
 
 TABLE: Mapping[AlarmKind, AlarmRow] = {
@@ -98,6 +100,11 @@ TABLE: Mapping[AlarmKind, AlarmRow] = {
         "a tick took longer than its period, so the next was skipped",
         "look for load on this machine",
     ),
+    AlarmKind.JOURNAL_FAILED: AlarmRow(
+        Severity.CRITICAL,
+        "the journal cannot be written: what lowers the load is done, nothing is started",
+        "free the disk of the state folder, or mend its permissions",
+    ),
     AlarmKind.NO_WATCHDOG: AlarmRow(
         Severity.WARNING,
         "feeders are armed without a watchdog: if this controller dies, miners mine on",
@@ -106,6 +113,8 @@ TABLE: Mapping[AlarmKind, AlarmRow] = {
 }
 
 _NAMED = 5
+_MOVING = frozenset({TargetState.CURTAILING, TargetState.RESTORING})
+"""A miner on its way up or down may restart and be away for a while: no news until it is late."""
 
 
 def evaluate(
@@ -140,18 +149,30 @@ def _standing(
             short_w = order.shortfall_w
             short = "meters lost" if short_w is None else f"short by {short_w / 1000:.1f} kW"
             yield AlarmKind.ORDER_FAILED, order.order_id, f"order {order.order_id}: {short}"
-    for meter_id, view in image.meters.items():
-        if view.quality is not Quality.GOOD:
-            yield AlarmKind.METER_BAD, meter_id, f"{meter_id}: {view.fault or view.quality}"
+    yield from _meters(image, site)
     if state.source is not None and state.source.lost_s is not None:
-        silent_s = image.now_s - state.source.heard_s
-        yield AlarmKind.DISPATCHER_SILENT, "", f"last heartbeat {silent_s:.0f} s ago"
+        silent = f"last heartbeat {image.now_s - state.source.heard_s:.0f} s ago"
+        yield AlarmKind.DISPATCHER_SILENT, "", silent if state.source.ever_heard else "never heard"
     yield from _clock(state, image)
     yield from _fleet(image, site, ledger)
+    if image.journal_failed:
+        yield AlarmKind.JOURNAL_FAILED, "", "the last tick could not be journaled"
     if image.ticks_skipped:
         yield AlarmKind.TICKS_SKIPPED, "", f"{image.ticks_skipped} ticks skipped since start"
     if state.armed:
         yield AlarmKind.NO_WATCHDOG, "", "armed: " + ", ".join(state.armed)
+
+
+def _meters(image: Image, site: Site) -> Iterator[tuple[AlarmKind, str, str]]:
+    limiting = {node.meter_id for node in site.nodes.values() if node.meter_id is not None}
+    for meter_id in sorted(limiting | image.meters.keys()):
+        view = image.meters.get(meter_id)
+        if view is None:
+            yield AlarmKind.METER_BAD, meter_id, f"{meter_id}: never read"
+        elif view.quality is not Quality.GOOD:
+            yield AlarmKind.METER_BAD, meter_id, f"{meter_id}: {view.fault or view.quality}"
+        elif meter_id in limiting and meter_w(image, meter_id) is None:
+            yield AlarmKind.METER_BAD, meter_id, f"{meter_id}: no power in its reading"
 
 
 def _clock(state: State, image: Image) -> Iterator[tuple[AlarmKind, str, str]]:
@@ -183,7 +204,9 @@ def _fleet(image: Image, site: Site, ledger: Ledger) -> Iterator[tuple[AlarmKind
             feeder = site.feeder_of[site.miners[miner_id].node_id]
             found.setdefault((kind, feeder), []).append(miner_id)
     for miner_id in image.unreachable:
-        if miner_id in site.miners:
+        target = ledger.targets.get(miner_id)
+        moving = target is not None and target.state in _MOVING
+        if miner_id in site.miners and not moving:
             feeder = site.feeder_of[site.miners[miner_id].node_id]
             found.setdefault((AlarmKind.MINERS_UNREACHABLE, feeder), []).append(miner_id)
     for (kind, feeder), names in found.items():

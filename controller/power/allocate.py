@@ -1,9 +1,10 @@
 """Which miners: the least useful watt goes first and comes back last; every miner passed over has
 a reason.
 
-Down: protected tiers last, then those too slow for the deadline, then by tier, then by J/TH from
-the worst. Up: the same backwards. Miners are whole, so a limit is undershot by less than one
-miner. Equal keys fall back to the id, so plans are reproducible.
+Down: protected tiers last, then the deaf and the unreachable, then those too slow for the
+deadline, then by tier, then by J/TH from the worst. Up: tier and J/TH backwards. Miners are
+whole, so a limit is undershot by less than one miner. Equal keys fall back to the id, so plans
+are reproducible.
 """
 
 from collections import Counter
@@ -11,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.power.caps import meter_w
+from controller.power.caps import Limit, meter_w
 from controller.power.image import Image
 from controller.power.ledger import Ledger
 from controller.power.regulate import Regulation
 from controller.power.site import Miner, Site
-from controller.power.state import FeederState, State, Target, TargetState
+from controller.power.state import FeederState, OrderStage, State, Target, TargetState
 from controller.power.targets import draw_w, settled_w
 
 _SAVED_SHARE_MIN = 0.05
@@ -64,21 +65,34 @@ def allocate(
     site: Site,
     ledger: Ledger,
     regulation: Regulation,
-    deadline_s: float | None,
+    ahead: Mapping[float, Mapping[str, Limit]],
 ) -> Allocation:
-    """Choose miners for what the law asks. `deadline_s`: time left to deliver, None without a
-    pressing order.
+    """Choose miners for what the law asks.
+
+    `ahead`: limits as they will be when a miner with that time to come up has come up and stayed
+    its least time; none is started into a planned peak.
     """
     skipped: Counter[SkipReason] = Counter()
-    if any(node.must_go_w > 0 for node in regulation.nodes.values()):
-        armed = _down_order(state, image, site, ledger, skipped, deadline_s, armed=True)
-        sleep, short_w = _cover(armed, image, site, ledger, regulation)
-        observed = _down_order(state, image, site, ledger, Counter(), deadline_s, armed=False)
-        proposed, _ = _cover(observed, image, site, ledger, regulation, short_w)
-        skipped[SkipReason.NOT_NEEDED] += len(site.miners) - len(sleep) - skipped.total()
-        return Allocation(sleep=sleep, skipped=skipped, short_w=short_w, proposed_sleep=proposed)
-    wake, started_w = _starts(state, image, site, ledger, regulation, skipped)
-    return Allocation(wake=wake, skipped=skipped, short_w={}, started_w=started_w)
+    if not any(node.must_go_w > 0 for node in regulation.nodes.values()):
+        wake, started_w = _starts(state, image, site, ledger, regulation, skipped, ahead)
+        return Allocation(wake=wake, skipped=skipped, short_w={}, started_w=started_w)
+    deadline_s = _time_left_s(state, image)
+    armed = _down_order(state, image, site, ledger, skipped, deadline_s, armed=True)
+    sleep, short_w = _cover(armed, image, site, ledger, regulation)
+    observed = _down_order(state, image, site, ledger, Counter(), deadline_s, armed=False)
+    proposed, _ = _cover(observed, image, site, ledger, regulation, short_w)
+    skipped[SkipReason.NOT_NEEDED] += len(site.miners) - len(sleep) - skipped.total()
+    wake, started_w = (), 0.0
+    if not sleep:  # what cannot be shed here must not keep the rest of the site asleep
+        wake, started_w = _starts(state, image, site, ledger, regulation, Counter(), ahead)
+    return Allocation(
+        sleep=sleep,
+        wake=wake,
+        skipped=skipped,
+        short_w=short_w,
+        started_w=started_w,
+        proposed_sleep=proposed,
+    )
 
 
 def _down_order(
@@ -102,7 +116,9 @@ def _down_order(
 
     def key(miner: Miner) -> tuple[bool, bool, bool, int, float, str]:
         target = targets.get(miner.miner_id)
-        deaf = target is not None and target.state is TargetState.DEAF
+        deaf = miner.miner_id in image.unreachable or (
+            target is not None and target.state is TargetState.DEAF
+        )
         slow = deadline_s is not None and miner.dynamics.down_s > deadline_s
         return miner.tier == 0, deaf, slow, -miner.tier, -miner.efficiency_jth, miner.miner_id
 
@@ -181,6 +197,7 @@ def _starts(
     ledger: Ledger,
     regulation: Regulation,
     skipped: Counter[SkipReason],
+    ahead: Mapping[float, Mapping[str, Limit]],
 ) -> tuple[tuple[str, ...], float]:
     """Wake the most useful sleepers while every limit on their path has room and the ramp has
     credit.
@@ -190,6 +207,7 @@ def _starts(
         skipped[SkipReason.NO_ROOM] += waiting
         return (), 0.0
     room_w = {name: node.room_w for name, node in regulation.nodes.items()}
+    tighter_w = {up_s: _falls_w(regulation, later, site) for up_s, later in ahead.items()}
     credit_w, started, started_w = regulation.start_w, [], 0.0
     for miner, target in _up_order(site, ledger):
         why = _no_wake(miner, target, state, image, site)
@@ -200,7 +218,9 @@ def _starts(
                 target.baseline_w
                 - draw_w(miner, target, image.now_s, image.miners.get(miner.miner_id))
             )
-            if any(room_w.get(name, 0.0) < added_w for name in site.paths[miner.node_id]):
+            falls_w = tighter_w[miner.dynamics.up_s]
+            path = site.paths[miner.node_id]
+            if any(room_w.get(n, 0.0) - falls_w.get(n, 0.0) < added_w for n in path):
                 why = SkipReason.NO_ROOM
             elif credit_w < added_w:
                 why = SkipReason.NO_CREDIT
@@ -208,11 +228,30 @@ def _starts(
                 started.append(miner.miner_id)
                 started_w += added_w
                 credit_w -= added_w
-                for name in site.paths[miner.node_id]:
+                for name in path:
                     room_w[name] = room_w.get(name, 0.0) - added_w
                 continue
         skipped[why] += 1
     return tuple(started), started_w
+
+
+def _falls_w(regulation: Regulation, later: Mapping[str, Limit], site: Site) -> dict[str, float]:
+    """By how much each node's limit will be lower then than now, in W."""
+    share = 1.0 - site.policy.margin
+    return {
+        name: max(0.0, share * (node.limit.limit_w - later[name].limit_w))
+        for name, node in regulation.nodes.items()
+    }
+
+
+def _time_left_s(state: State, image: Image) -> float | None:
+    """The shortest time left of any order that is being delivered; None without one."""
+    left = [
+        max(0.0, order.start_s + order.within_s - image.now_s)
+        for order in state.orders.values()
+        if order.stage in {OrderStage.WAITING, OrderStage.DELIVERING}
+    ]
+    return min(left, default=None)
 
 
 def _up_order(site: Site, ledger: Ledger) -> Iterator[tuple[Miner, Target]]:

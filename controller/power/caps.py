@@ -14,13 +14,14 @@ must come down along so as to *arrive* at `valid_from`.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
+from math import isfinite
 
 from controller.power.calendar import occurrences
 from controller.power.image import Image
 from controller.power.site import FailsafeCurve, NodeKind, OnMeterLoss, Policy, Site
-from controller.power.state import OnExpiry, OrderClass, OrderStage, State
+from controller.power.state import OnExpiry, OrderClass, Setpoint, State
 from drivers.contract.quantities import Quality
 
 
@@ -76,8 +77,9 @@ def failsafe_w(last_w: float, age_s: float, curve: FailsafeCurve) -> float:
     """Limit of a source that has been silent for `age_s`; monotonically falling, never above
     `last_w`.
 
-    >>> [failsafe_w(100.0, age, FailsafeCurve(hold_s=30, decay_s=60, value_w=40)) for age in (30,
-    60, 999)] [100.0, 70.0, 40]
+    >>> curve = FailsafeCurve(hold_s=30, decay_s=60, value_w=40)
+    >>> [failsafe_w(100.0, age_s, curve) for age_s in (30, 60, 999)]
+    [100.0, 70.0, 40]
     """
     if age_s <= curve.hold_s or curve.value_w >= last_w:
         return last_w
@@ -99,9 +101,9 @@ def collect(state: State, image: Image, site: Site) -> tuple[Cap, ...]:
         for node in site.nodes.values()
     ]
     caps += _calendar_caps(image, site)
-    caps += _order_caps(state, image)
+    caps += _order_caps(state, image, site)
     caps += _setpoint_caps(state, image, site)
-    caps += _operator_caps(state)
+    caps += _operator_caps(state, site)
     caps += _silence_caps(state, image, site)
     caps += _meter_loss_caps(state, image, site)
     return tuple(caps)
@@ -123,18 +125,19 @@ def _calendar_caps(image: Image, site: Site) -> list[Cap]:
     ]
 
 
-def _order_caps(state: State, image: Image) -> list[Cap]:
+def _order_caps(state: State, image: Image, site: Site) -> list[Cap]:
     return [
         Cap(
             cap_id=f"order:{order.order_id}",
-            node_id=order.node_id,
+            node_id=site.standing(order.node_id),
             value_w=order.cap_w,
             cap_class=CapClass.DISPATCH
             if order.order_class is OrderClass.DISPATCH
             else CapClass.LOCKOUT,
             reason=f"order {order.order_id} of {order.issuer}"
-            + (f": {order.reason}" if order.reason else ""),
-            valid_from=order.valid_from if order.stage is OrderStage.WAITING else None,
+            + (f": {order.reason}" if order.reason else "")
+            + _moved(order.node_id, site),
+            valid_from=_begins(order.start_s, image),
             valid_until=order.valid_until,
         )
         for order in state.orders.values()
@@ -142,9 +145,36 @@ def _order_caps(state: State, image: Image) -> list[Cap]:
     ]
 
 
+def _begins(start_s: float, image: Image) -> datetime | None:
+    """When a limit begins, by monotonic time: a step of the wall clock neither lifts nor advances
+    it.
+    """
+    left_s = start_s - image.now_s
+    return image.now + timedelta(seconds=left_s) if left_s > 0 else None
+
+
+def _moved(node_id: str, site: Site) -> str:
+    held = f"; {node_id} is not in the tree any more, so {site.root_id} is held"
+    return "" if node_id in site.nodes else held
+
+
+def setpoint_in_force(node_id: str, state: State, now_s: float) -> Setpoint | None:
+    """The setpoint that limits a node now: the newest, or the one before it until that begins."""
+    newest = state.setpoints.get(node_id)
+    if newest is not None and newest.starts_s <= now_s:
+        return newest
+    return state.setpoints_before.get(node_id)
+
+
 def _setpoint_caps(state: State, image: Image, site: Site) -> list[Cap]:
     caps = []
-    for setpoint in state.setpoints.values():
+    standing = list(state.setpoints.values())
+    standing += [
+        held
+        for name, held in state.setpoints_before.items()
+        if setpoint_in_force(name, state, image.now_s) is held
+    ]
+    for setpoint in standing:
         over_s = image.now_s - setpoint.expires_s
         value_w, said = setpoint.cap_w, f"setpoint {setpoint.sequence} of {setpoint.issuer}"
         if over_s >= 0:
@@ -156,11 +186,11 @@ def _setpoint_caps(state: State, image: Image, site: Site) -> list[Cap]:
         caps.append(
             Cap(
                 cap_id=f"setpoint:{setpoint.node_id}",
-                node_id=setpoint.node_id,
+                node_id=site.standing(setpoint.node_id),
                 value_w=value_w,
                 cap_class=CapClass.DISPATCH,
-                reason=said,
-                valid_from=setpoint.valid_from,
+                reason=said + _moved(setpoint.node_id, site),
+                valid_from=_begins(setpoint.starts_s, image),
                 valid_until=setpoint.valid_until,
                 quality=Quality.GOOD if over_s < 0 else Quality.STALE,
             )
@@ -168,14 +198,14 @@ def _setpoint_caps(state: State, image: Image, site: Site) -> list[Cap]:
     return caps
 
 
-def _operator_caps(state: State) -> list[Cap]:
+def _operator_caps(state: State, site: Site) -> list[Cap]:
     return [
         Cap(
             cap_id=f"operator:{cap.node_id}",
-            node_id=cap.node_id,
+            node_id=site.standing(cap.node_id),
             value_w=cap.cap_w,
             cap_class=CapClass.OPERATOR,
-            reason=f"operator {cap.by}: {cap.reason}",
+            reason=f"operator {cap.by}: {cap.reason}" + _moved(cap.node_id, site),
         )
         for cap in state.operator_caps.values()
     ]
@@ -241,9 +271,11 @@ def other_load_w(image: Image, site: Site) -> dict[str, float]:
 
 
 def meter_w(image: Image, meter_id: str | None) -> float | None:
-    """A meter's power, None unless its quality is GOOD."""
+    """A meter's power, None unless its quality is GOOD and it is a number."""
     view = image.meters.get(meter_id) if meter_id is not None else None
-    return view.power_w if view is not None and view.quality is Quality.GOOD else None
+    if view is None or view.quality is not Quality.GOOD or view.power_w is None:
+        return None
+    return view.power_w if isfinite(view.power_w) else None
 
 
 def measured_w(image: Image, site: Site, node_id: str) -> float | None:
@@ -296,9 +328,9 @@ def _bound_now(
 
 
 def source_held_w(state: State, image: Image, site: Site, policy_node: str) -> float:
-    """The dispatcher's lowest limit of its fail-safe node when it falls silent; the rating if it
-    set none.
+    """The dispatcher's lowest limit in force at its fail-safe node when it falls silent; the
+    rating if it set none.
     """
-    own = [*_order_caps(state, image), *_setpoint_caps(state, image, site)]
-    held = [c.value_w for c in own if c.node_id in site.paths[policy_node]]
+    own = [*_order_caps(state, image, site), *_setpoint_caps(state, image, site)]
+    held = [c.value_w for c in own if c.node_id in site.paths[policy_node] and not c.valid_from]
     return min([site.nodes[policy_node].rating_w, *held])

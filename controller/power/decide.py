@@ -9,16 +9,15 @@ from enum import StrEnum
 from controller.power.absorb import absorb
 from controller.power.alarms import evaluate
 from controller.power.allocate import Allocation, allocate
-from controller.power.caps import Limit, collect, limits, other_load_w
+from controller.power.caps import Limit, collect, limits, meter_w, other_load_w
 from controller.power.image import Image
 from controller.power.ledger import Ledger, project
 from controller.power.orders import Progress, follow
 from controller.power.regulate import NodeLoad, Regulation, regulate
 from controller.power.site import Site
-from controller.power.state import Order, OrderClass, OrderStage, State, Target, TargetState
+from controller.power.state import Order, OrderClass, State, Target, TargetState
 from controller.power.targets import answered, begin_sleep, begin_wake, command_for, shows_awake
 from drivers.contract.commands import Command
-from drivers.contract.quantities import Quality
 
 
 class Phase(StrEnum):
@@ -68,9 +67,9 @@ def decide(state: State, image: Image, site: Site) -> Decision:
     state, told = absorb(
         replace(state, meter_lost_s=_lost_meters(state, image, site)), image, site, ledger
     )
-    ceilings, start_ceilings = _limits(state, image, site)
-    regulation = regulate(state, image, site, ledger, ceilings, start_ceilings)
-    allocation = allocate(state, image, site, ledger, regulation, _time_left_s(state, image))
+    ceilings, ahead = _limits(state, image, site)
+    regulation = regulate(state, image, site, ledger, ceilings)
+    allocation = allocate(state, image, site, ledger, regulation, ahead)
     orders, progress = follow(state.orders, image, site, ledger, regulation.nodes, state.decided_s)
     targets = _command(ledger, allocation, regulation, image, site)
     state = replace(
@@ -113,33 +112,22 @@ def _lost_meters(state: State, image: Image, site: Site) -> dict[str, float]:
     for node in site.nodes.values():
         if node.meter_id is None:
             continue
-        view = image.meters.get(node.meter_id)
-        if view is None or view.quality is not Quality.GOOD:
+        if meter_w(image, node.meter_id) is None:
             lost[node.node_id] = state.meter_lost_s.get(node.node_id, image.now_s)
     return lost
 
 
-def _limits(state: State, image: Image, site: Site) -> tuple[dict[str, Limit], dict[str, Limit]]:
-    """Limits now, and as they will be when a miner started now has come up and stayed its least
-    time.
+def _limits(
+    state: State, image: Image, site: Site
+) -> tuple[dict[str, Limit], dict[float, dict[str, Limit]]]:
+    """Limits now, and for each time that a firmware takes to come up, as they will be when a miner
+    started now has come up and stayed its least time.
     """
     caps, other_w = collect(state, image, site), other_load_w(image, site)
-    slowest_up_s = max((m.dynamics.up_s for m in site.miners.values()), default=0.0)
-    ahead_s = slowest_up_s + site.policy.min_on_s
-    return (
-        limits(caps, other_w, image.now, site),
-        limits(caps, other_w, image.now, site, ahead_s=ahead_s),
-    )
-
-
-def _time_left_s(state: State, image: Image) -> float | None:
-    """The shortest time left of any order that is being delivered."""
-    left = [
-        max(0.0, order.start_s + order.within_s - image.now_s)
-        for order in state.orders.values()
-        if order.stage in {OrderStage.WAITING, OrderStage.DELIVERING}
-    ]
-    return min(left, default=None)
+    return limits(caps, other_w, image.now, site), {
+        up_s: limits(caps, other_w, image.now, site, ahead_s=up_s + site.policy.min_on_s)
+        for up_s in site.up_times_s
+    }
 
 
 def _command(

@@ -50,4 +50,4 @@ class Image:
     instructions: tuple[Instruction, ...] = ()
     clock_synced: bool | None = None
     ticks_skipped: int = 0
-    link_connected: bool | None = None
+    journal_failed: bool = False

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from controller.power.image import Image
-from controller.power.site import Miner, Site
+from controller.power.site import Miner, Policy, Site
 from controller.power.state import FeederState, State, Target, TargetState
 from controller.power.targets import draw_w, observe, reported_w, settled_w
 
@@ -40,7 +40,9 @@ class FeederLoad:
     rated_w: float = 0.0
     sleep_w: float = 0.0
     down_until_s: float | None = None
-    """When the last descent in flight has had its time; None with no descent in flight."""
+    """When the last descent in flight has had its time and been judged; None with none in
+    flight.
+    """
     up_until_s: float | None = None
     asleep: int = 0
     """Miners confirmed asleep."""
@@ -60,7 +62,7 @@ class Ledger:
     targets: Mapping[str, Target]
     feeders: Mapping[str, FeederLoad]
     racks: Mapping[str, float] = field(default_factory=dict)
-    """Settled watts of each rack that has a limit of its own."""
+    """Settled watts below each node under a feeder."""
     idle: frozenset[str] = frozenset()
     """Miners that sleep though we did not ask: not ours to count on, nor to wake."""
 
@@ -71,7 +73,7 @@ def project(state: State, image: Image, site: Site) -> Ledger:
     loads = {name: FeederLoad() for name in site.feeders}
     racks: dict[str, float] = {}
     idle: list[str] = []
-    feeder_of, readings, now_s = site.feeder_of, image.miners, image.now_s
+    feeder_of, paths, readings, now_s = site.feeder_of, site.paths, image.miners, image.now_s
     for miner in site.miners.values():
         load = loads[feeder_of[miner.node_id]]
         reading = readings.get(miner.miner_id)
@@ -91,27 +93,37 @@ def project(state: State, image: Image, site: Site) -> Ledger:
                 targets[miner.miner_id] = moved
             end_w = settled_w(miner, moved, reading)
             load.model_now_w += draw_w(miner, moved, now_s, reading)
-            _count(load, miner, moved, now_s)
+            _count(load, miner, moved, now_s, site.policy)
         load.model_end_w += end_w
-        if miner.node_id not in loads:
-            racks[miner.node_id] = racks.get(miner.node_id, 0.0) + end_w
+        for name in paths[miner.node_id]:
+            if name in loads:
+                break
+            racks[name] = racks.get(name, 0.0) + end_w
     return Ledger(targets=targets, feeders=loads, racks=racks, idle=frozenset(idle))
 
 
-def _count(load: FeederLoad, miner: Miner, target: Target, now_s: float) -> None:
+def _count(load: FeederLoad, miner: Miner, target: Target, now_s: float, policy: Policy) -> None:
+    """A descent is over when the model says so *and* a reading has been judged: until then the
+    meter teaches nothing, and what it shows too much is nobody's fault yet.
+    """
     match target.state:
-        case TargetState.CURTAILING:
-            load.moving += 1
+        case TargetState.CURTAILING | TargetState.CURTAILED:
             until_s = target.commanded_s + miner.dynamics.down_s
-            if until_s > now_s:
-                load.down_until_s = max(until_s, load.down_until_s or until_s)
+            if target.state is TargetState.CURTAILED:
+                load.asleep += 1
+            else:
+                load.moving += 1
+                until_s += policy.confirm_s
+            if until_s >= now_s:
+                held_s = load.down_until_s
+                load.down_until_s = until_s if held_s is None else max(until_s, held_s)
         case TargetState.RESTORING:
             load.moving += 1
             until_s = target.commanded_s + miner.dynamics.up_s
             if until_s > now_s:
-                load.up_until_s = max(until_s, load.up_until_s or until_s)
-        case TargetState.CURTAILED:
-            load.asleep += 1
+                load.up_until_s = (
+                    until_s if load.up_until_s is None else max(until_s, load.up_until_s)
+                )
         case TargetState.DEAF | TargetState.STUCK:
             load.deaf += 1
         case TargetState.RUNNING:
@@ -124,10 +136,21 @@ def now_w(feeder: FeederState, load: FeederLoad, auxiliary_w: float) -> float:
 
 
 def settle_w(feeder: FeederState, load: FeederLoad, auxiliary_w: float, *, metered: bool) -> float:
-    """Where the feeder's meter will stand once every command given has arrived."""
+    """Where the feeder's meter will stand once every command given has arrived.
+
+    Losing the meter never makes a feeder look smaller than it was known to be.
+    """
+    learnt_w = _gain(feeder) * load.model_end_w + (feeder.bias_w or 0.0)
     if not metered:
-        return auxiliary_w + max(_gain(feeder), _UNMETERED_FACTOR) * load.model_end_w
-    return auxiliary_w + _gain(feeder) * load.model_end_w + (feeder.bias_w or 0.0)
+        return auxiliary_w + max(_UNMETERED_FACTOR * load.model_end_w, learnt_w)
+    return auxiliary_w + learnt_w
+
+
+def scaled_rack_w(node_id: str, state: State, site: Site, ledger: Ledger) -> float:
+    """Settled watts below a rack: what its miners say, by the scale of their feeder's meter."""
+    feeder = site.feeder_of.get(node_id)
+    gain = _gain(state.feeders.get(feeder, FeederState())) if feeder is not None else 1.0
+    return gain * ledger.racks.get(node_id, 0.0)
 
 
 def floor_w(feeder: FeederState, load: FeederLoad, auxiliary_w: float) -> float:

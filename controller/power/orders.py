@@ -16,7 +16,7 @@ from controller.power.instructions import NewOrder
 from controller.power.ledger import Ledger
 from controller.power.regulate import NodeLoad
 from controller.power.site import Site
-from controller.power.state import Order, OrderStage, State, TargetState
+from controller.power.state import Order, OrderClass, OrderStage, State, TargetState
 from controller.power.targets import settled_w
 
 _T90_SHARE = 0.9
@@ -45,9 +45,12 @@ def resolve_w(order: NewOrder, baseline_w: float) -> float:
     >>> from datetime import UTC, datetime
     >>> from controller.power.state import OrderClass
     >>> at = datetime(2026, 11, 22, tzinfo=UTC)
-    >>> by = NewOrder(order_id="a", issuer="kegoc", node_id="plant",
-    order_class=OrderClass.DISPATCH, ...               valid_from=at, valid_until=at,
-    curtail_percent=40) >>> resolve_w(by, 1000.0) 600.0
+    >>> by = NewOrder(
+    ...     order_id="a", issuer="kegoc", node_id="plant", order_class=OrderClass.DISPATCH,
+    ...     valid_from=at, valid_until=at, curtail_percent=40,
+    ... )
+    >>> resolve_w(by, 1000.0)
+    600.0
     """
     if order.cap_w is not None:
         return order.cap_w
@@ -59,9 +62,7 @@ def resolve_w(order: NewOrder, baseline_w: float) -> float:
 def open_order(
     new: NewOrder, state: State, image: Image, site: Site, baseline_w: float
 ) -> tuple[Order, ...]:
-    """The order as it will be kept, and the earlier ones of the same issuer and node that it
-    replaces.
-    """
+    """The order as it will be kept, and the earlier ones that it replaces at once."""
     cap_w = resolve_w(new, baseline_w)
     wait_s = max(0.0, (new.valid_from - image.now).total_seconds())
     lasts_s = max(0.0, (new.valid_until - max(new.valid_from, image.now)).total_seconds())
@@ -82,30 +83,44 @@ def open_order(
         order_number=new.order_number,
         baseline_w=baseline_w,
     )
-    replaced = [
+    begun = order.start_s <= image.now_s
+    return (order, *(replaced(order, state.orders) if begun else ()))
+
+
+def replaced(order: Order, orders: Mapping[str, Order]) -> list[Order]:
+    """The orders that end because this one has begun: of its issuer and node, received before it
+    and begun.
+
+    Lockouts and emergencies are never replaced, only released: a new one stands beside the old.
+    """
+    if order.order_class is not OrderClass.DISPATCH:
+        return []
+    return [
         replace(old, stage=OrderStage.SUPERSEDED)
-        for old in state.orders.values()
+        for old in orders.values()
         if old.stage.in_force
+        and old.order_id != order.order_id
+        and old.received_s <= order.received_s
+        and old.start_s <= order.start_s
         and (old.issuer, old.node_id, old.order_class)
         == (order.issuer, order.node_id, order.order_class)
     ]
-    return (order, *replaced)
 
 
 def least_w(node_id: str, state: State, image: Image, site: Site, ledger: Ledger) -> float:
     """The least load that can be reached at a node: every miner that may be commanded asleep, the
     rest as it is.
     """
-    total_w = 0.0
-    for name in site.feeders_below[node_id]:
+    node_id = site.standing(node_id)
+    total_w = sum(site.nodes[name].auxiliary_w for name in site.feeders_below[node_id])
+    for miner_id, miner in site.miners.items():
+        if node_id not in site.paths[miner.node_id]:
+            continue
+        name = site.feeder_of[miner.node_id]
         feeder = state.feeders.get(name)
         gain = feeder.gain if feeder is not None and feeder.gain is not None else 1.0
-        total_w += site.nodes[name].auxiliary_w
-        total_w += gain * sum(
-            _least_miner_w(miner_id, state, image, site, ledger, armed=name in state.armed)
-            for miner_id, miner in site.miners.items()
-            if site.feeder_of[miner.node_id] == name
-        )
+        armed = name in state.armed
+        total_w += gain * _least_miner_w(miner_id, state, image, site, ledger, armed=armed)
     return total_w
 
 
@@ -133,10 +148,17 @@ def follow(
     """
     moved, told = {}, []
     for order in orders.values():
-        new = _step(order, image, site, ledger, nodes[order.node_id], previous_s)
+        node = nodes[site.standing(order.node_id)]
+        new = _step(order, image, site, ledger, node, previous_s)
         if new.stage is not order.stage and new.stage is not OrderStage.DELIVERING:
             told.append(Progress(order=new))
         moved[order.order_id] = new
+    for order in reversed([*orders.values()]):
+        begun = moved[order.order_id]
+        if order.stage is OrderStage.WAITING and begun.stage.in_force and begun is not order:
+            for old in replaced(begun, moved):
+                moved[old.order_id] = old
+                told.append(Progress(order=old))
     return moved, told
 
 
@@ -186,25 +208,29 @@ def _measure(
     tolerance_w = max(_TOLERANCE_SHARE * goal_w, _NOISE_SHARE * baseline_w)
     under = measured_w <= goal_w + tolerance_w
     t90_s = order.t90_s
-    if t90_s is None and measured_w <= baseline_w - _T90_SHARE * max(0.0, baseline_w - goal_w) + (
-        tolerance_w if baseline_w <= goal_w else 0.0
-    ):
+    ninety_w = baseline_w - _T90_SHARE * max(0.0, baseline_w - goal_w)
+    if t90_s is None and (under or measured_w <= ninety_w):
         t90_s = _newest_meter_s(order, image, site) - order.start_s
     step_s = 0.0 if previous_s is None else min(image.now_s - previous_s, _GAP_S)
     return replace(
         order,
         measured_w=measured_w,
+        floor_w=node.floor_w,
         shortfall_w=0.0 if under else measured_w - goal_w,
-        under_since_s=(order.under_since_s or image.now_s) if under else None,
+        under_since_s=_since(order.under_since_s, image.now_s) if under else None,
         t90_s=None if t90_s is None else max(0.0, t90_s),
         delivered_wh=order.delivered_wh + max(0.0, baseline_w - measured_w) * step_s / 3600.0,
     )
 
 
+def _since(held_s: float | None, now_s: float) -> float:
+    return now_s if held_s is None else held_s
+
+
 def _newest_meter_s(order: Order, image: Image, site: Site) -> float:
     taken = [
         view.taken_s
-        for name in site.feeders_below[order.node_id]
+        for name in site.feeders_below[site.standing(order.node_id)]
         if (view := image.meters.get(site.nodes[name].meter_id or "")) is not None
         and view.taken_s is not None
     ]
@@ -219,6 +245,7 @@ def _time_is_up(order: Order, image: Image, site: Site, ledger: Ledger) -> bool:
     if over_s < site.policy.verify_hold_s + 2 * site.policy.tick_s:
         return False
     flying = any(
-        ledger.feeders[name].down_until_s is not None for name in site.feeders_below[order.node_id]
+        ledger.feeders[name].down_until_s is not None
+        for name in site.feeders_below[site.standing(order.node_id)]
     )
     return not flying or over_s > site.slowest_down_s + site.policy.confirm_s

@@ -1,13 +1,16 @@
 """The control law: from limits, ledger and meters to watts that must go and watts that may come.
 
-    settle = auxiliaries + gain · model_end + bias           where commands already given will
-    arrive down:  settle > limit − margin                           → that much must go, now up:
-    settle < limit − margin − deadband for recover_s, nothing descending
-    → starts within the ramp's credit guard: meter above the limit *and* above the expected
-    trajectory for two ticks, nothing descending → one rung: trust the meter at once
+    settle = auxiliaries + gain · model_end + bias      where commands already given will arrive
 
-The guard compares with the trajectory, so a fleet of slow firmware is not called disobedient
-while its commands are still on their way, and the same excess is never shed twice.
+    down:   settle > limit − margin                     → that much must go, now
+    up:     settle < limit − margin − deadband          → starts within the ramp's credit
+            for recover_s, nothing descending
+    guard:  meter above the limit for two ticks with    → one rung: trust the meter at once
+            nothing descending, or above limit *and*
+            trajectory for as long as a descent takes
+
+While commands are on their way the guard compares with the trajectory, so a fleet of slow
+firmware is not called disobedient, and the same excess is never shed twice.
 """
 
 from collections.abc import Mapping
@@ -23,6 +26,12 @@ _CREDIT_TICKS = 5.0
 """Ramp credit that may be saved up, so that a whole miner fits; also the largest step of one
 tick.
 """
+
+
+_RUNG_MAX = 4
+"""More miners, outlets, contactor, breaker (energy.md §3.6); beyond the first a person must act."""
+_NOISE_SHARE = 0.002
+"""A meter of class 0.2 may stand this share of the node's rating above the truth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +68,8 @@ def regulate(
     site: Site,
     ledger: Ledger,
     limits: Mapping[str, Limit],
-    start_limits: Mapping[str, Limit],
 ) -> Regulation:
-    """Apply the law at every node. `start_limits` look ahead as far as a start takes and must
-    last.
-    """
+    """Apply the law at every node."""
     feeders = {
         name: learn(
             state.feeders.get(name, FeederState()),
@@ -74,10 +80,10 @@ def regulate(
         )
         for name in site.feeders
     }
-    nodes = _node_loads(image, site, ledger, feeders, limits, start_limits)
+    nodes = _node_loads(image, site, ledger, feeders, limits)
     guards, feeders = _guard(state, image, site, ledger, nodes, feeders)
     if any(g.rung for g in guards.values()):
-        nodes = _node_loads(image, site, ledger, feeders, limits, start_limits)
+        nodes = _node_loads(image, site, ledger, feeders, limits)
     return _with_starts(state, image, site, ledger, nodes, feeders, guards)
 
 
@@ -87,7 +93,6 @@ def _node_loads(
     ledger: Ledger,
     feeders: Mapping[str, FeederState],
     limits: Mapping[str, Limit],
-    start_limits: Mapping[str, Limit],
 ) -> dict[str, NodeLoad]:
     settled, expected, floors = {}, {}, {}
     for name in site.feeders:
@@ -103,7 +108,6 @@ def _node_loads(
         settle = ledger.racks.get(name, 0.0) if rack else sum(settled[f] for f in below)
         floor = 0.0 if rack else sum(floors[f] for f in below)
         held_w = limit.limit_w * (1.0 - site.policy.margin)
-        start_held_w = min(held_w, start_limits[name].limit_w * (1.0 - site.policy.margin))
         loads[name] = NodeLoad(
             node_id=name,
             limit=limit,
@@ -112,7 +116,7 @@ def _node_loads(
             settle_w=settle,
             floor_w=floor,
             must_go_w=max(0.0, settle - max(held_w, floor)),
-            room_w=start_held_w - site.policy.deadband * site.nodes[name].rating_w - settle,
+            room_w=held_w - site.policy.deadband * site.nodes[name].rating_w - settle,
         )
     return loads
 
@@ -129,15 +133,20 @@ def _guard(
     guards: dict[str, GuardState] = {}
     snapped = dict(feeders)
     for name, node in nodes.items():
-        if not is_over(node, site) or node.measured_w is None:
+        if not is_over(node, site):
             continue
         held = state.guards.get(name, GuardState(over_since_s=image.now_s))
         below = site.feeders_below[name]
-        descending = any(ledger.feeders[f].down_until_s is not None for f in below)
-        if descending:
-            held = replace(held, over_since_s=image.now_s)
-        elif image.now_s - held.over_since_s >= 2 * site.policy.tick_s:
-            held = GuardState(over_since_s=image.now_s, rung=held.rung + 1)
+        wait_s = 2 * site.policy.tick_s
+        if any(ledger.feeders[f].down_until_s is not None for f in below):
+            if is_over(node, site, explained_w=node.expected_w):
+                wait_s += site.slowest_down_s + site.policy.confirm_s
+            elif held.rung:
+                held = replace(held, over_since_s=image.now_s)
+            else:
+                continue
+        if image.now_s - held.over_since_s >= wait_s:
+            held = GuardState(over_since_s=image.now_s, rung=min(held.rung + 1, _RUNG_MAX))
             for feeder in below:
                 snapped[feeder] = _snap(
                     image, site, ledger.feeders[feeder], feeder, snapped[feeder]
@@ -146,12 +155,15 @@ def _guard(
     return guards, snapped
 
 
-def is_over(node: NodeLoad, site: Site) -> bool:
-    """Whether the meters stand above the limit and above what the commands in flight explain."""
+def is_over(node: NodeLoad, site: Site, explained_w: float = 0.0) -> bool:
+    """Whether the meters stand above the limit, and above what commands in flight explain."""
     if node.measured_w is None or node.limit.planned:
         return False
     allowed_w = max(node.limit.limit_w, node.floor_w)
-    return node.measured_w > max(allowed_w, node.expected_w) + site.policy.over_limit * allowed_w
+    tolerance_w = max(
+        site.policy.over_limit * allowed_w, _NOISE_SHARE * site.nodes[node.node_id].rating_w
+    )
+    return node.measured_w > max(allowed_w, explained_w) + tolerance_w
 
 
 def _snap(
@@ -175,17 +187,18 @@ def _with_starts(
 ) -> Regulation:
     policy = site.policy
     descending = any(load.down_until_s is not None for load in ledger.feeders.values())
-    blocked = (
-        descending
-        or bool(guards)
-        or any(node.must_go_w > 0 for node in nodes.values())
-        or nodes[site.root_id].room_w <= 0
-    )
-    since_s = None if blocked else state.headroom_since_s or image.now_s
+    nodes = {
+        name: replace(node, room_w=min(0.0, node.room_w)) if name in guards else node
+        for name, node in nodes.items()
+    }
+    since_s = None
+    if not (image.journal_failed or descending) and nodes[site.root_id].room_w > 0:
+        held_s = state.headroom_since_s
+        since_s = image.now_s if held_s is None else held_s
     ready = since_s is not None and image.now_s - since_s >= policy.recover_s
     step_w = policy.ramp_up_w_per_s * policy.tick_s
     largest_w = max((m.rated_power_w for m in site.miners.values()), default=0.0)
-    credit_w = min(state.start_credit_w + step_w, max(_CREDIT_TICKS * step_w, 1.5 * largest_w))
+    credit_w = min(state.start_credit_w + step_w, max(_CREDIT_TICKS * step_w, 2.0 * largest_w))
     return Regulation(
         nodes=nodes,
         start_w=credit_w if ready else 0.0,

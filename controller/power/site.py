@@ -168,6 +168,15 @@ class Site:
         if len(roots) != 1:
             raise ValueError(f"the tree needs exactly one node without a parent, not {roots}")
         object.__setattr__(self, "paths", {name: self._path(name) for name in self.nodes})
+        for name, path in self.paths.items():
+            if sum(self.nodes[above].kind is NodeKind.FEEDER for above in path) > 1:
+                raise ValueError(f"node {name}: one feeder cannot hang below another: {path}")
+        limited = {f"window {w.window_id}": w.node_id for w in self.windows}
+        if self.dispatch is not None:
+            limited["dispatch"] = self.dispatch.node_id
+        for what, name in limited.items():
+            if name not in self.nodes:
+                raise ValueError(f"{what} limits unknown node {name}: name one of the tree")
         for miner in self.miners.values():
             if miner.node_id not in self.nodes:
                 raise ValueError(f"miner {miner.miner_id} hangs on unknown node {miner.node_id}")
@@ -181,6 +190,12 @@ class Site:
                 raise ValueError(f"node {path[-1]}: parent {parent} is unknown or makes a ring")
             path.append(parent)
         return tuple(path)
+
+    def standing(self, node_id: str) -> str:
+        """The node itself; the root for one that is no longer in the tree, so that no limit is
+        ever lost.
+        """
+        return node_id if node_id in self.nodes else self.root_id
 
     @cached_property
     def root_id(self) -> str:
@@ -217,3 +232,8 @@ class Site:
     def slowest_down_s(self) -> float:
         """Longest time that any firmware here takes to fall to sleep."""
         return max((m.dynamics.down_s for m in self.miners.values()), default=0.0)
+
+    @cached_property
+    def up_times_s(self) -> tuple[float, ...]:
+        """The different times that firmwares here take to come up, shortest first."""
+        return tuple(sorted({m.dynamics.up_s for m in self.miners.values()}))

@@ -125,6 +125,7 @@ class Order:
     under_since_s: float | None = None
     t90_s: float | None = None
     measured_w: float | None = None
+    floor_w: float | None = None
     shortfall_w: float | None = None
     delivered_wh: float = 0.0
 
@@ -140,7 +141,7 @@ class OnExpiry(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setpoint:
     """The dispatcher's standing limit of one node. A state: the newest sequence replaces the
-    older.
+    older. `starts_s` and `expires_s` are the monotonic twins of `valid_from` and `valid_until`.
     """
 
     issuer: str
@@ -151,6 +152,7 @@ class Setpoint:
     valid_until: datetime
     on_expiry: OnExpiry
     received_s: float
+    starts_s: float
     expires_s: float
 
 
@@ -167,6 +169,7 @@ class SourceState:
     lost_s: float | None = None
     held_w: float | None = None
     back_s: float | None = None
+    ever_heard: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +200,9 @@ class State:
     guards: Mapping[str, GuardState] = field(default_factory=dict)
     orders: Mapping[str, Order] = field(default_factory=dict)
     setpoints: Mapping[str, Setpoint] = field(default_factory=dict)
+    """The newest of each node."""
+    setpoints_before: Mapping[str, Setpoint] = field(default_factory=dict)
+    """By node: the one that limits until the newest one's `valid_from`."""
     operator_caps: Mapping[str, OperatorCap] = field(default_factory=dict)
     source: SourceState | None = None
     armed: tuple[str, ...] = ()

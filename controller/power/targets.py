@@ -15,13 +15,23 @@ from controller.power.site import Miner, Policy
 from controller.power.state import Target, TargetState
 from drivers.contract.commands import Command, Outcome, Refused, Sleep, Wake
 from drivers.contract.commands import RefusalReason as Reason
-from drivers.contract.readings import MinerReading
+from drivers.contract.readings import MinerReading, WorkMode
 
 _ASLEEP_SHARE = 0.5
 """Below this share of its baseline a miner counts as asleep (energy.md §3.6; Proto Fleet, Foreman
 alike).
 """
 _FULL_SHARE = 0.95
+_CLAIM_MAX = 1.5
+"""Nothing draws more than this share of its nameplate: more is a miner talking nonsense, and must
+not push others off.
+"""
+_STARTING_SHARE = 0.5
+"""Seen below this share of its nameplate a miner is on its way up: it will come back to its
+nameplate.
+"""
+_RESERVED_ATTEMPTS = 3
+"""So often a miner that was told to wake and did not keeps its room: it may only be slow."""
 _SOON_S = 10.0
 """Retry after a refusal that passes by itself (busy, unreachable)."""
 
@@ -34,8 +44,8 @@ def reported_w(miner: Miner, reading: MinerReading | None) -> float:
     """
     if reading is None:
         return miner.rated_power_w
-    if reading.power_w is not None:
-        return reading.power_w
+    if reading.power_w is not None and reading.power_w >= 0:
+        return min(reading.power_w, _CLAIM_MAX * miner.rated_power_w)
     if reading.hashing is False:
         return miner.sleep_power_w
     if reading.hashrate_ths is not None and reading.hashrate_ths > 0:
@@ -98,6 +108,8 @@ def settled_w(miner: Miner, target: Target | None, reading: MinerReading | None)
             return miner.sleep_power_w
         case TargetState.RESTORING:
             return target.baseline_w
+        case TargetState.STUCK if target.attempts <= _RESERVED_ATTEMPTS:
+            return target.baseline_w
         case TargetState.DEAF | TargetState.STUCK:
             return _last_known_w(miner, target, reading)
         case TargetState.RUNNING:
@@ -115,16 +127,20 @@ def begin_sleep(
 ) -> Target:
     """The record that is journaled before a Sleep leaves."""
     if target is None or target.state is TargetState.RUNNING:
-        baseline_w = reported_w(miner, reading)
-        target = Target(
+        from_w = reported_w(miner, reading)
+        starting = from_w < _STARTING_SHARE * miner.rated_power_w
+        mode, raw_mode = _mode_to_restore(target, reading)
+        return Target(
             state=TargetState.CURTAILING,
             since_s=now_s,
             commanded_s=now_s,
-            baseline_w=baseline_w,
-            from_w=baseline_w,
-            mode=reading.mode if reading is not None else None,
-            raw_mode=reading.raw_mode if reading is not None else None,
+            baseline_w=miner.rated_power_w if starting else from_w,
+            from_w=from_w,
+            mode=mode,
+            raw_mode=raw_mode,
             power_limit_w=reading.power_limit_w if reading is not None else None,
+            attempts=1,
+            why=why,
             persistent_writes=target.persistent_writes if target is not None else 0,
         )
     return replace(
@@ -133,9 +149,20 @@ def begin_sleep(
         since_s=now_s,
         from_w=draw_w(miner, target, now_s, reading),
         commanded_s=now_s,
-        attempts=target.attempts + 1,
+        attempts=target.attempts + 1 if target.state is TargetState.DEAF else 1,
         why=why,
     )
+
+
+def _mode_to_restore(
+    target: Target | None, reading: MinerReading | None
+) -> tuple[WorkMode | None, str | None]:
+    """The mode it runs in. A miner may be set to sleep and hash on: woken into that it would never
+    come back.
+    """
+    if reading is not None and reading.mode is not WorkMode.SLEEP:
+        return reading.mode, reading.raw_mode
+    return (target.mode, target.raw_mode) if target is not None else (None, None)
 
 
 def begin_wake(
@@ -148,7 +175,7 @@ def begin_wake(
         from_w=draw_w(miner, target, now_s, reading),
         since_s=now_s,
         commanded_s=now_s,
-        attempts=0,
+        attempts=target.attempts + 1 if target.state is TargetState.STUCK else 1,
         why=why,
     )
 
@@ -226,10 +253,10 @@ def _observe_restoring(
 ) -> Target:
     awake = reading is not None and shows_awake(reading, target.baseline_w)
     full = awake and reported_w(miner, reading) >= _FULL_SHARE * target.baseline_w
-    due = now_s > target.commanded_s + miner.dynamics.up_s
+    due = now_s > target.commanded_s + 2.0 * miner.dynamics.up_s  # a slow one keeps its room
     if full or (awake and due):
         return replace(target, state=TargetState.RUNNING, since_s=now_s, attempts=0, why="")
-    if now_s > target.commanded_s + miner.dynamics.up_s + policy.confirm_s:
+    if not awake and now_s > target.commanded_s + miner.dynamics.up_s + policy.confirm_s:
         said = "still sleeps" if reading is not None else "does not answer"
         return _missed(target, now_s, said, retry_s=_backoff_s(target, policy))
     return target

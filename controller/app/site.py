@@ -1,0 +1,217 @@
+"""Builds `naryn run`: the same parts over sockets or, for scenarios, their in-memory twins."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from controller.app.dispatch import DispatchKeys, build_desk, build_link
+from controller.app.fleet import Fleet, build_fleet
+from controller.app.meters import Meter, build_meters
+from controller.channel.server import ChannelServer
+from controller.channel.view import SiteImage
+from controller.config.load import SiteConfig, build_site
+from controller.dispatch.ports import Link
+from controller.power.decide import MinerCommand
+from controller.power.resume import after_reboot
+from controller.power.site import Site
+from controller.power.state import State
+from controller.power.targets import command_for
+from controller.site.acts import ActDesk
+from controller.site.actuate import Actuator
+from controller.site.clock import SiteClock, SystemClock
+from controller.site.journal import Journal, Restored
+from controller.site.lock import SiteLock
+from controller.site.picture import Pages
+from controller.site.poll import MinerPoll, PollPace, poll_meter
+from controller.site.slots import MinerSlots, Slots
+from controller.site.tick import DESK_BLOB, Parts, Ticker
+from drivers.miners.pyasic_any.parent import PyasicChild
+from drivers.miners.pyasic_any.port import PyasicPort
+from drivers.profiles import load_catalogue
+from drivers.registry import Wires, build_miner, drives_by_pyasic
+from drivers.transport.http import SocketHttp
+from drivers.transport.modbus import SocketModbus
+from drivers.transport.ports import Http, Modbus, TcpJson
+from drivers.transport.tcp_json import SocketTcpJson
+
+BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What a site touches: real sockets and clocks, or their twins."""
+
+    clock: SiteClock
+    tcp: TcpJson
+    http: Http
+    modbus: Modbus
+    pyasic: PyasicPort
+    rng: random.Random
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningSite:
+    """A site put together and not yet started."""
+
+    site: Site
+    fleet: Fleet
+    ticker: Ticker
+    slots: Slots
+    poll: MinerPoll
+    meters: dict[str, Meter]
+    actuator: Actuator
+    acts: ActDesk
+    clock: SiteClock
+
+    async def run(self) -> None:
+        """Poll and tick for ever; the first part that fails ends all."""
+        try:
+            await self.actuator.give(in_flight(self.ticker.state))
+            async with asyncio.TaskGroup() as tasks:
+                for meter in self.meters.values():
+                    tasks.create_task(
+                        poll_meter(meter.driver, meter.slot, self.clock, meter.period_s)
+                    )
+                tasks.create_task(self.poll.run())
+                await asyncio.sleep(self.site.policy.tick_s)  # so that the first image has meters
+                tasks.create_task(self.ticker.run())
+        finally:
+            await self.actuator.close()
+
+
+def channel_path(config: SiteConfig) -> Path:
+    """Where `naryn run` of this site listens for consoles and command lines."""
+    return config.state_dir / "run" / "site.sock"
+
+
+def assemble(
+    config: SiteConfig,
+    outside: Outside,
+    journal: Journal,
+    restored: Restored,
+    link: Link | None,
+    keys: DispatchKeys | None,
+    publish: Callable[[SiteImage], None],
+) -> RunningSite:
+    """Put a site together. Raises ConfigError with what does not fit."""
+    fleet = build_fleet(restored.inventory, config, load_catalogue())
+    site = build_site(config, dict(fleet.miners))
+    wires = Wires(tcp=outside.tcp, http=outside.http, pyasic=outside.pyasic, clock=outside.clock)
+    drivers = {name: build_miner(device, wires) for name, device in fleet.devices.items()}
+    meters = build_meters(config, outside.modbus, outside.clock)
+    slots = Slots(miners=MinerSlots(), meters={name: meter.slot for name, meter in meters.items()})
+    pages = Pages(site, config.file.site.name, fleet.rows, slots)
+    acts = ActDesk(site, pages)
+    desk = None
+    if link is not None and keys is not None:
+        desk = build_desk(site, config, link, keys, restored.blobs.get(DESK_BLOB))
+    pace = PollPace(
+        period_s=config.file.poll.period_s,
+        order_period_s=config.file.poll.order_period_s,
+        reads_max=config.file.poll.connections_max,
+    )
+    poll = MinerPoll(drivers, slots.miners, outside.clock, pace, outside.rng)
+    actuator = Actuator(drivers, slots)
+    parts = Parts(
+        site=site,
+        clock=outside.clock,
+        slots=slots,
+        poll=poll,
+        actuator=actuator,
+        journal=journal,
+        acts=acts,
+        pages=pages,
+        desk=desk,
+        publish=publish,
+    )
+    state = _resumed(restored, site, outside.clock, outside.boot_id)
+    return RunningSite(
+        site=site,
+        fleet=fleet,
+        ticker=Ticker(parts, state),
+        slots=slots,
+        poll=poll,
+        meters=meters,
+        actuator=actuator,
+        acts=acts,
+        clock=outside.clock,
+    )
+
+
+def _resumed(restored: Restored, site: Site, clock: SiteClock, boot_id: str) -> State:
+    """The journal's state for this boot; miners gone from the inventory are forgotten."""
+    state = restored.state
+    if restored.boot_id is not None and restored.boot_id != boot_id:
+        state = after_reboot(state, clock.monotonic_s(), clock.utc())
+    targets = {name: t for name, t in state.targets.items() if name in site.miners}
+    return replace(state, targets=targets)
+
+
+def in_flight(state: State) -> list[MinerCommand]:
+    """Commands that were journaled and may not have left: a restart sends them again."""
+    return [
+        MinerCommand(miner_id=name, command=command, commanded_s=target.commanded_s)
+        for name, target in state.targets.items()
+        if (command := command_for(target)) is not None
+    ]
+
+
+async def run(config: SiteConfig) -> None:
+    """`naryn run`: over real sockets, until cancelled.
+
+    Raises ConfigError, SiteLockError, JournalError, ChannelError with a sentence for people.
+    """
+    clock, rng = SystemClock(trusted=config.file.site.clock == "host"), random.Random()  # noqa: S311
+    boot_id = BOOT_ID_FILE.read_text().strip()  # noqa: ASYNC240 - procfs answers at once
+    with SiteLock(config.state_dir):
+        journal = Journal(
+            config.state_dir / "journal.db",
+            site_id=config.file.site.id,
+            boot_id=boot_id,
+            now=clock.utc(),
+        )
+        with journal:
+            await _run(config, journal, clock, rng, boot_id)
+
+
+async def _run(
+    config: SiteConfig, journal: Journal, clock: SystemClock, rng: random.Random, boot_id: str
+) -> None:
+    restored = journal.load()
+    keys = DispatchKeys(config) if config.file.dispatch is not None else None
+    link = None if keys is None else build_link(config, keys, clock, clock, rng)
+    published: list[ChannelServer] = []
+
+    def publish(image: SiteImage) -> None:
+        for server in published:
+            server.publish(msgspec.msgpack.encode(image))
+
+    async with AsyncExitStack() as stack:
+        http, modbus = SocketHttp(), SocketModbus()
+        stack.push_async_callback(http.close)
+        stack.push_async_callback(modbus.close)
+        needs_pyasic = any(drives_by_pyasic(row.firmware) for row in restored.inventory)
+        pyasic = PyasicChild()
+        outside = Outside(
+            clock=clock,
+            tcp=SocketTcpJson(),
+            http=http,
+            modbus=modbus,
+            pyasic=pyasic,
+            rng=rng,
+            boot_id=boot_id,
+        )
+        running = assemble(config, outside, journal, restored, link, keys, publish)
+        if needs_pyasic:
+            await stack.enter_async_context(pyasic)
+        server = ChannelServer(channel_path(config), running.acts.answer)
+        published.append(await stack.enter_async_context(server))
+        if link is not None:
+            await stack.enter_async_context(link)
+        await running.run()

@@ -1,0 +1,149 @@
+"""What the scripted evening must show, judged from the site's images. Pure.
+
+normal → order −40 % → VERIFIED → release and ramp → planned peak that arrives on time
+       → an order too large that ends FAILED with the right shortfall
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from controller.channel.view import NodeView, OrderView, SiteImage
+
+FIRST, LAST = "evening-1", "evening-2"
+_BACK_SHARE = 0.9
+"""The load counts as back when this share of what the order took is drawn again."""
+_OVER = 1.01
+_SHORTFALL_SHARE = 0.02
+_NOISE_W = 2_000.0
+
+
+@dataclass(slots=True)
+class Story:
+    """Follows the images one by one; `root` is the plant's node."""
+
+    root: str
+    peak_from: datetime
+    peak_until: datetime
+    orders: dict[str, OrderView] = field(default_factory=dict)
+    alarms: dict[str, str] = field(default_factory=dict)
+    ticks: tuple[int, int] = (0, 0)
+    over_limit_s: int = 0
+    mined_w: float | None = None
+    came_back: bool = False
+    before_peak_w: float | None = None
+    peak_first_w: float | None = None
+    peak_cap_w: float | None = None
+    peak_seen: bool = False
+
+    def see(self, image: SiteImage) -> None:
+        """Take in one image."""
+        root = next(node for node in image.nodes if node.node_id == self.root)
+        self.orders.update({order.order_id: order for order in image.orders})
+        for alarm in image.alarms:
+            self.alarms.setdefault(alarm.alarm_id, alarm.detail)
+        self.ticks = (image.tick.run, image.tick.skipped)
+        if root.measured_w is None:
+            return
+        self._follow(image, root, root.measured_w)
+
+    def _follow(self, image: SiteImage, root: NodeView, measured_w: float) -> None:
+        self.mined_w = max(measured_w, self.mined_w or 0.0)
+        first, last = self.orders.get(FIRST), self.orders.get(LAST)
+        if first is not None and first.stage == "released" and first.baseline_w is not None:
+            taken_w = first.baseline_w - first.cap_w
+            if measured_w >= first.cap_w + _BACK_SHARE * taken_w:
+                self.came_back = True
+        settled = any(o.stage == "verified" for o in (first, last) if o is not None)
+        if self.peak_from <= image.at < self.peak_until:
+            if not self.peak_seen:
+                self.peak_first_w, self.peak_cap_w = measured_w, root.limit_w
+                self.peak_seen = True
+            settled = last is None
+        elif not self.peak_seen:
+            self.before_peak_w = max(measured_w, self.before_peak_w or 0.0)
+        if settled and not root.planned and measured_w > _OVER * max(root.limit_w, root.floor_w):
+            self.over_limit_s += 1
+
+    def missed(self, truth_w: float | None) -> list[str]:
+        """What the script promised and did not happen; `truth_w` is the true mining load at the
+        end.
+        """
+        said = [
+            *self._missed_first(),
+            *self._missed_peak(),
+            *self._missed_last(truth_w),
+        ]
+        if self.over_limit_s:
+            said.append(f"{self.over_limit_s} s more than 1 % over the limit after settling")
+        return said
+
+    def _missed_first(self) -> list[str]:
+        first = self.orders.get(FIRST)
+        if first is None:
+            return [f"order {FIRST} never came"]
+        said = []
+        if first.t90_s is None or first.stage not in {"verified", "released"}:
+            said.append(f"order {FIRST} was not VERIFIED: {first.stage}")
+        if first.stage != "released":
+            said.append(f"order {FIRST} was not released")
+        elif not self.came_back:
+            said.append("the load did not come back after the release")
+        return said
+
+    def _missed_peak(self) -> list[str]:
+        if not self.peak_seen or self.peak_first_w is None or self.peak_cap_w is None:
+            return ["the planned peak was not seen"]
+        if self.peak_first_w > _OVER * self.peak_cap_w:
+            begun, cap = self.peak_first_w / 1000, self.peak_cap_w / 1000
+            return [f"the planned peak began at {begun:.1f} kW, over its cap of {cap:.1f} kW"]
+        return []
+
+    def _missed_last(self, truth_w: float | None) -> list[str]:
+        last = self.orders.get(LAST)
+        if last is None or last.stage != "failed" or last.shortfall_w is None:
+            stage = "never came" if last is None else f"ended {last.stage}"
+            return [f"order {LAST} should be FAILED with its shortfall; it {stage}"]
+        if last.measured_w is None or truth_w is None:
+            return [f"the true load at order {LAST} is not known"]
+        goal_w = last.measured_w - last.shortfall_w
+        true_short_w = truth_w - goal_w
+        if abs(last.shortfall_w - true_short_w) > _SHORTFALL_SHARE * truth_w + _NOISE_W:
+            told, true = last.shortfall_w / 1000, true_short_w / 1000
+            return [f"order {LAST} is said short by {told:.1f} kW, in truth by {true:.1f} kW"]
+        return []
+
+    def summary(self, receipts: Mapping[str, list[str]], truth_w: float | None) -> dict[str, Any]:
+        """The demonstration's result, for programs. `receipts`: order id → stages the dispatcher
+        saw.
+        """
+        return {
+            "orders": [_order(order, receipts) for order in self.orders.values()],
+            "planned_peak": {
+                "cap_w": _whole(self.peak_cap_w),
+                "at_begin_w": _whole(self.peak_first_w),
+            },
+            "ticks": {"run": self.ticks[0], "skipped": self.ticks[1]},
+            "over_limit_s": self.over_limit_s,
+            "alarms": [{"id": name, "detail": said} for name, said in self.alarms.items()],
+            "missed": self.missed(truth_w),
+        }
+
+
+def _order(order: OrderView, receipts: Mapping[str, list[str]]) -> dict[str, Any]:
+    told = receipts.get(order.order_id, [])
+    proofs = [stage for stage in told if stage in {"VERIFIED", "FAILED"}]
+    return {
+        "id": order.order_id,
+        "cap_w": round(order.cap_w),
+        "t90_s": None if order.t90_s is None else round(order.t90_s, 1),
+        "delivered_kwh": round(order.delivered_wh / 1000, 2),
+        "confirmation": proofs[0] if proofs else None,
+        "shortfall_w": _whole(order.shortfall_w),
+        "receipts": told,
+    }
+
+
+def _whole(power_w: float | None) -> int | None:
+    return None if power_w is None else round(power_w)

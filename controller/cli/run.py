@@ -1,0 +1,94 @@
+"""`naryn run`: the site itself, until it is told to end. And `naryn config check`."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+import uvloop
+
+from controller.app.dispatch import DispatchKeys
+from controller.app.site import run as run_site
+from controller.channel.folder import PrivateFolderError
+from controller.channel.frames import ChannelError
+from controller.cli.options import fail, load_site
+from controller.config.load import SiteConfig
+from controller.config.problems import ConfigError
+from controller.site.journal_schema import JournalError
+from controller.site.lock import SiteLockError
+from drivers.contract.errors import DeviceError
+
+app = typer.Typer()
+config_app = typer.Typer(no_args_is_help=True, help="The site's configuration file.")
+
+SiteArgument = Annotated[Path, typer.Argument(help="The site's configuration file.")]
+
+
+@app.command()
+def run(
+    site: SiteArgument = Path("site.toml"),
+    *,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log as JSON lines.")] = False,
+) -> None:
+    """Run a site: poll, decide, command, obey the dispatcher. SIGTERM or Ctrl-C ends it."""
+    config = load_site(site)
+    _configure_log(as_json=log_json)
+    try:
+        uvloop.run(_until_told(config))
+    except ConfigError as error:
+        fail(str(error), 2)
+    except (SiteLockError, JournalError, ChannelError, PrivateFolderError, DeviceError) as error:
+        fail(str(error))
+
+
+async def _until_told(config: SiteConfig) -> None:
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    site = asyncio.create_task(run_site(config))
+    waiting = asyncio.create_task(told.wait())
+    await asyncio.wait({site, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not site.done():
+        site.cancel()
+    try:
+        await site
+    except asyncio.CancelledError:
+        structlog.get_logger().info("site_ended")
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from group
+
+
+def _configure_log(*, as_json: bool) -> None:
+    plain = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info
+            if as_json
+            else structlog.processors.StackInfoRenderer(),
+            structlog.processors.JSONRenderer() if as_json else plain,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(20),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@config_app.command()
+def check(site: SiteArgument = Path("site.toml")) -> None:
+    """Check a configuration and its keys; exit status 2 with every problem."""
+    config = load_site(site)
+    try:
+        if config.file.dispatch is not None:
+            DispatchKeys(config)
+    except ConfigError as error:
+        fail(str(error), 2)
+    print(f"{config.path}: in order")
+    for node in config.file.node:
+        meter = f", meter {node.meter}" if node.meter else ""
+        print(f"  {node.kind} {node.id}: {node.rating_kw:g} kW{meter}")

@@ -1,0 +1,123 @@
+"""A simulated world behind the in-memory transports, in place of sockets."""
+
+import struct
+
+from controller.cli.scenario.virtual_time import VirtualClock
+from drivers.contract.commands import Applied, Command, LimitPower, Sleep, Wake
+from drivers.miners.pyasic_any.messages import Target, Values
+from drivers.miners.pyasic_any.port import Heard, MemoryPyasic
+from drivers.transport.memory import (
+    Answer,
+    HttpAnswer,
+    HttpQuestion,
+    MemoryHttp,
+    MemoryModbus,
+    MemoryTcpJson,
+    RegistersAnswer,
+    RegistersQuestion,
+)
+from drivers.transport.ports import HttpReply
+from simulators.devices.persona import Close, HttpRequest, Persona
+from simulators.world import World
+
+_RPC, _HTTP = "rpc", "http"
+_LATENCY_S = 0.01
+_PYASIC_READ_S = 0.05
+"""What a read through pyasic takes beside the device: several small requests in a row."""
+
+
+class Twins:
+    """The world's devices as a site's transports. Every request sees the world as it is then."""
+
+    def __init__(self, world: World, clock: VirtualClock) -> None:
+        self._world = world
+        self._clock = clock
+        self._meters = {(m.setup.host, m.setup.port): m for m in world.meters.values()}
+        self.tcp = MemoryTcpJson(self._tcp)
+        self.http = MemoryHttp(self._http)
+        self.modbus = MemoryModbus(self._modbus)
+        self.pyasic = MemoryPyasic(self._read, self._apply)
+
+    def _persona(self, host: str, port_name: str) -> Persona:
+        persona = self._world.miners.get(host)
+        if persona is None or not persona.accepts(port_name, self._clock.monotonic_s()):
+            raise ConnectionRefusedError(f"{host} refuses {port_name}")
+        return persona
+
+    def _tcp(self, host: str, _port: int, request: bytes) -> Answer:
+        persona = self._persona(host, _RPC)
+        answer = persona.tcp(_RPC, request, self._clock.monotonic_s())
+        if answer is None:
+            return Answer(body=None)
+        if answer.close is Close.RESET:
+            raise ConnectionResetError(f"{host} hangs up")
+        return Answer(body=answer.body, after_s=_LATENCY_S + answer.after_s)
+
+    def _http(self, host: str, _port: int, asked: HttpQuestion) -> HttpAnswer:
+        path, _, query = asked.path.partition("?")
+        request = HttpRequest(
+            method=asked.method,
+            path=path,
+            query=query,
+            headers=asked.headers,
+            body=asked.body,
+        )
+        persona = self._persona(host, _HTTP)
+        answer = persona.http(_HTTP, request, self._clock.monotonic_s())
+        if answer.close is Close.RESET:
+            raise ConnectionResetError(f"{host} hangs up")
+        after_s = _LATENCY_S + answer.after_s
+        if answer.body is None:
+            return HttpAnswer(reply=None, after_s=after_s)
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        reply = HttpReply(status=answer.status, headers=headers, body=answer.body)
+        return HttpAnswer(reply=reply, after_s=after_s)
+
+    def _modbus(self, host: str, port: int, asked: RegistersQuestion) -> RegistersAnswer:
+        meter = self._meters.get((host, port))
+        if meter is None:
+            raise ConnectionRefusedError(f"no meter at {host}:{port}")
+        pdu = struct.pack(">BHH", asked.function, asked.address, asked.count)
+        served = meter.answer(asked.unit_id, pdu, self._clock.monotonic_s())
+        if served.drop:
+            raise ConnectionResetError(f"{host}:{port} hangs up")
+        after_s = _LATENCY_S + served.delay_s
+        if served.pdu is None or served.wrong_transaction:
+            return RegistersAnswer(words=None, after_s=after_s)
+        if served.pdu[0] & 0x80:
+            return RegistersAnswer(words=None, exception_code=served.pdu[1], after_s=after_s)
+        words = struct.unpack(f">{asked.count}H", served.pdu[2:])
+        return RegistersAnswer(words=words, after_s=after_s)
+
+    def _read(self, target: Target) -> Heard:
+        """What pyasic makes of a miner: the figures that the firmware reports of its physics."""
+        persona = self._persona(target.host, _RPC)
+        if persona.fault in {"hang", "garbage", "huge"}:
+            return Heard(said=None)
+        miner, liar = persona.miner, persona.fault == "liar"
+        mining = miner.hashrate_ths > 0.0 and not liar
+        values = Values(
+            make=target.model.partition(" ")[0],
+            model=target.model,
+            is_mining=mining,
+            hashrate_ths=miner.hashrate_ths if mining else None,
+            power_w=0.0 if liar else miner.reported_power_w,
+            power_limit_w=miner.power_limit_w,
+            chip_temperature_c=miner.chip_temperature_c,
+            inlet_temperature_c=miner.ambient_c,
+        )
+        slow_s = 5.0 if persona.fault == "slow" else 0.0
+        return Heard(said=values, after_s=_PYASIC_READ_S + slow_s)
+
+    def _apply(self, target: Target, command: Command) -> Heard:
+        persona, now_s = self._persona(target.host, _RPC), self._clock.monotonic_s()
+        if persona.fault in {"hang", "garbage", "huge"}:
+            return Heard(said=None)
+        match command:
+            case Sleep():
+                persona.miner.sleep(now_s)
+            case Wake():
+                persona.miner.wake(now_s)
+            case LimitPower():
+                persona.miner.limit(now_s, command.power_w)
+        return Heard(said=Applied(), after_s=_PYASIC_READ_S)

@@ -1,0 +1,1 @@
+"""The running site: what it remembers, and the guard that only one process runs it."""

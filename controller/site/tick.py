@@ -1,0 +1,258 @@
+"""The tick: slots → image → decide → journal → actuate → tell. Once a second, at its own pace.
+
+A tick that overruns is skipped, counted and alarmed, never queued. What must survive is journaled
+before a command leaves; when the journal fails, what lowers the load leaves all the same and what
+raises it does not.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from controller.channel.view import SiteImage, TickView
+from controller.power.decide import Decision, MinerCommand, Phase, decide
+from controller.power.events import Event, happened
+from controller.power.image import Image, MeterView
+from controller.power.instructions import Instruction
+from controller.power.site import Site
+from controller.power.state import State, TargetState
+from controller.site.acts import ActDesk
+from controller.site.actuate import Actuator
+from controller.site.clock import SiteClock
+from controller.site.journal import Batch, Journal
+from controller.site.journal import Event as JournalEvent
+from controller.site.journal_schema import JournalError
+from controller.site.picture import LinkFacts, Pages
+from controller.site.poll import MinerPoll
+from controller.site.slots import Slots
+from drivers.contract.commands import Sleep
+
+_log = structlog.get_logger()
+
+_FAILED_MAX = 5
+"""Ticks that may fail in a row before the process ends, to be started anew by its supervisor."""
+_SAVE_EVERY_S = 10.0
+"""How often what the meters taught is journaled while nothing else changes."""
+DESK_BLOB = "dispatch_desk"
+
+
+class DispatcherDesk(Protocol):
+    """The dispatcher as the tick meets him; controller/dispatch/desk.py is the real one."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether his broker is reached."""
+        ...
+
+    @property
+    def last_error(self) -> str | None:
+        """Why it is not, or was not."""
+        ...
+
+    def take(
+        self, state: State, now: datetime, now_s: float, *, synced: bool | None
+    ) -> list[Instruction]:
+        """Instructions that came in and are believed."""
+        ...
+
+    def hear(self, decision: Decision, image: Image) -> None:
+        """Word what was decided; nothing leaves yet."""
+        ...
+
+    def say(self, event: Event) -> None:
+        """Mirror an event; nothing leaves yet."""
+        ...
+
+    def memory_if_changed(self) -> bytes | None:
+        """What to journal with this tick."""
+        ...
+
+    async def tell(self, decision: Decision, image: Image) -> None:
+        """Send what was worded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that a tick works with. `desk` is None for a site without a dispatcher."""
+
+    site: Site
+    clock: SiteClock
+    slots: Slots
+    poll: MinerPoll
+    actuator: Actuator
+    journal: Journal
+    acts: ActDesk
+    pages: Pages
+    desk: DispatcherDesk | None
+    publish: Callable[[SiteImage], None]
+
+
+class Ticker:
+    """Runs the site's ticks. Everything it needs is given; it owns only the state."""
+
+    def __init__(self, parts: Parts, state: State) -> None:
+        self.state = state
+        self._site = parts.site
+        self._clock = parts.clock
+        self._slots = parts.slots
+        self._poll = parts.poll
+        self._actuator = parts.actuator
+        self._journal = parts.journal
+        self._acts = parts.acts
+        self._pages = parts.pages
+        self._desk = parts.desk
+        self._publish = parts.publish
+        self._phase: Phase | None = None
+        self._expected_w: dict[str, float] = {}
+        self._saved_s = self._clock.monotonic_s()
+        self._journal_failed = False
+        self.ticks_run = 0
+        self.ticks_skipped = 0
+        self.ticks_failed = 0
+
+    async def run(self) -> None:
+        """Tick for ever on a fixed grid. Raises what a tick raised after five failures in a row."""
+        period_s, failed = self._site.policy.tick_s, 0
+        due_s = self._clock.monotonic_s()
+        while True:
+            try:
+                await self.step()
+                failed = 0
+            except Exception:
+                failed += 1
+                self.ticks_failed += 1
+                _log.exception("tick_failed", in_a_row=failed)
+                if failed >= _FAILED_MAX:
+                    raise
+            due_s += period_s
+            late_s = self._clock.monotonic_s() - due_s
+            if late_s > 0:
+                missed = int(late_s // period_s) + 1
+                self.ticks_skipped += missed
+                due_s += missed * period_s
+                _log.warning("tick_overran", late_s=round(late_s, 3), skipped=missed)
+            await asyncio.sleep(max(0.0, due_s - self._clock.monotonic_s()))
+
+    async def step(self) -> Decision:
+        """One tick."""
+        begun_s = self._clock.monotonic_s()
+        image = self._image()
+        before = self.state
+        decision = decide(before, image, self._site)
+        events = happened(before, self._phase, decision, image)
+        if self._desk is not None:
+            self._desk.hear(decision, image)
+            for event in events:
+                self._desk.say(event)
+        decision = await self._commit(decision, before, events, image)
+        self.state, self._phase = decision.state, decision.phase
+        await self._actuator.give(decision.commands)
+        self._poll.hasten(
+            [n for n, t in decision.state.targets.items() if t.state is not TargetState.RUNNING]
+        )
+        if self._desk is not None:
+            await self._desk.tell(decision, image)
+        self.ticks_run += 1
+        self._show(decision, image, events, self._clock.monotonic_s() - begun_s)
+        return decision
+
+    def _image(self) -> Image:
+        now, now_s = self._clock.utc(), self._clock.monotonic_s()
+        synced = self._clock.synced()
+        instructions = self._acts.take()
+        if self._desk is not None:
+            instructions += self._desk.take(self.state, now, now_s, synced=synced)
+        return Image(
+            now=now,
+            now_s=now_s,
+            meters=self._meters(now_s),
+            miners=dict(self._slots.miners.readings),
+            unreachable=dict(self._slots.miners.unreachable),
+            answered=self._slots.take_answered(),
+            instructions=tuple(instructions),
+            clock_synced=synced,
+            ticks_skipped=self.ticks_skipped,
+            journal_failed=self._journal_failed,
+        )
+
+    def _meters(self, now_s: float) -> dict[str, MeterView]:
+        return {
+            name: slot.view(now_s, self._expected_w.get(name))
+            for name, slot in self._slots.meters.items()
+        }
+
+    async def _commit(
+        self, decision: Decision, before: State, events: list[Event], image: Image
+    ) -> Decision:
+        """Journal the tick. Without a journal nothing may rise: the starts are taken back."""
+        blob = self._desk.memory_if_changed() if self._desk is not None else None
+        old_orders = before.orders
+        orders = tuple(
+            order
+            for name, order in decision.state.orders.items()
+            if (old := old_orders.get(name)) is None or old.stage is not order.stage
+        )
+        due = image.now_s - self._saved_s >= _SAVE_EVERY_S
+        worth = decision.changed_targets or events or orders or blob or image.instructions
+        if not (worth or due):
+            return decision
+        try:
+            await self._journal.commit(
+                Batch(
+                    at=image.now,
+                    state=decision.state,
+                    changed_targets=decision.changed_targets,
+                    orders=orders,
+                    events=tuple(_journaled(event) for event in events),
+                    blobs={} if blob is None else {DESK_BLOB: blob},
+                )
+            )
+        except JournalError as error:
+            _log.critical("journal_failed", error=str(error))
+            self._journal_failed = True
+            self._acts.failed(f"not journaled: {error}")
+            return _without_starts(decision, before)
+        self._saved_s, self._journal_failed = image.now_s, False
+        self._acts.journaled()
+        return decision
+
+    def _show(self, decision: Decision, image: Image, events: list[Event], took_s: float) -> None:
+        by_meter = {node.meter_id: name for name, node in self._site.nodes.items()}
+        self._expected_w = {
+            meter_id: decision.nodes[by_meter[meter_id]].expected_w
+            for meter_id in image.meters
+            if meter_id in by_meter
+        }
+        self._pages.note(events)
+        tick = TickView(
+            run=self.ticks_run,
+            skipped=self.ticks_skipped,
+            failed=self.ticks_failed,
+            last_ms=took_s * 1000,
+        )
+        link = None
+        if self._desk is not None:
+            link = LinkFacts(connected=self._desk.connected, error=self._desk.last_error)
+        self._publish(self._pages.picture(decision, image, tick, link))
+
+
+def _journaled(event: Event) -> JournalEvent:
+    detail = {"severity": str(event.severity), "text": event.text}
+    return JournalEvent(at=event.at, kind=event.kind, detail=detail)
+
+
+def _without_starts(decision: Decision, before: State) -> Decision:
+    """The same decision with only what lowers the load."""
+    kept: list[MinerCommand] = []
+    targets = dict(decision.state.targets)
+    for command in decision.commands:
+        if isinstance(command.command, Sleep):
+            kept.append(command)
+        else:
+            targets[command.miner_id] = before.targets[command.miner_id]
+    return replace(decision, state=replace(decision.state, targets=targets), commands=tuple(kept))
