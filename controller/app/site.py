@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from controller.site.picture import Pages
 from controller.site.poll import MinerPoll, PollPace, poll_meter
 from controller.site.slots import MinerSlots, Slots
 from controller.site.tick import DESK_BLOB, Parts, Ticker
+from drivers.contract.commands import Sleep
 from drivers.miners.pyasic_any.parent import PyasicChild
 from drivers.miners.pyasic_any.port import PyasicPort
 from drivers.profiles import load_catalogue
@@ -68,11 +69,13 @@ class RunningSite:
     actuator: Actuator
     acts: ActDesk
     clock: SiteClock
+    again: tuple[MinerCommand, ...]
+    """Commands that were journaled and may not have left."""
 
     async def run(self) -> None:
         """Poll and tick for ever; the first part that fails ends all."""
         try:
-            await self.actuator.give(in_flight(self.ticker.state))
+            await self.actuator.give(self.again)
             async with asyncio.TaskGroup() as tasks:
                 for meter in self.meters.values():
                     tasks.create_task(
@@ -130,36 +133,51 @@ def assemble(
         desk=desk,
         publish=publish,
     )
-    state = _resumed(restored, site, outside.clock, outside.boot_id)
+    rebooted = restored.boot_id is not None and restored.boot_id != outside.boot_id
+    state, gone = _resumed(restored, site, outside.clock, rebooted=rebooted)
+    now_s = None if rebooted else outside.clock.monotonic_s()
     return RunningSite(
         site=site,
         fleet=fleet,
-        ticker=Ticker(parts, state),
+        ticker=Ticker(parts, state, forgotten=gone),
         slots=slots,
         poll=poll,
         meters=meters,
         actuator=actuator,
         acts=acts,
         clock=outside.clock,
+        again=tuple(in_flight(state, site, now_s)),
     )
 
 
-def _resumed(restored: Restored, site: Site, clock: SiteClock, boot_id: str) -> State:
-    """The journal's state for this boot; miners gone from the inventory are forgotten."""
+def _resumed(
+    restored: Restored, site: Site, clock: SiteClock, *, rebooted: bool
+) -> tuple[State, list[str]]:
+    """The journal's state for this boot, and the miners gone from the inventory: forgotten."""
     state = restored.state
-    if restored.boot_id is not None and restored.boot_id != boot_id:
+    if rebooted:
         state = after_reboot(state, clock.monotonic_s(), clock.utc())
     targets = {name: t for name, t in state.targets.items() if name in site.miners}
-    return replace(state, targets=targets)
+    gone = [name for name in state.targets if name not in targets]
+    return replace(state, targets=targets), gone
 
 
-def in_flight(state: State) -> list[MinerCommand]:
-    """Commands that were journaled and may not have left: a restart sends them again."""
-    return [
-        MinerCommand(miner_id=name, command=command, commanded_s=target.commanded_s)
-        for name, target in state.targets.items()
-        if (command := command_for(target)) is not None
-    ]
+def in_flight(state: State, site: Site, now_s: float | None) -> Iterator[MinerCommand]:
+    """Commands that were journaled and may not have left: a restart sends them again.
+
+    Never to a miner that a person has tagged, or on a feeder that is no longer armed. What raises
+    the load is sent again only while its time is not over, and so counted: an older one may meet a
+    lower limit by now, and the tick decides anew. `now_s` None: all ages are unknown.
+    """
+    for name, target in state.targets.items():
+        command, miner = command_for(target), site.miners[name]
+        if command is None or name in state.tags:
+            continue
+        if site.feeder_of[miner.node_id] not in state.armed:
+            continue
+        young = now_s is not None and now_s - target.commanded_s < miner.dynamics.up_s
+        if isinstance(command, Sleep) or young:
+            yield MinerCommand(miner_id=name, command=command, commanded_s=target.commanded_s)
 
 
 async def run(config: SiteConfig) -> None:

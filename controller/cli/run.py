@@ -1,6 +1,7 @@
 """`naryn run`: the site itself, until it is told to end. And `naryn config check`."""
 
 import asyncio
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -36,12 +37,21 @@ def run(
     """Run a site: poll, decide, command, obey the dispatcher. SIGTERM or Ctrl-C ends it."""
     config = load_site(site)
     _configure_log(as_json=log_json)
+    _allow_connections()
     try:
         uvloop.run(_until_told(config))
     except ConfigError as error:
         fail(str(error), 2)
     except (SiteLockError, JournalError, ChannelError, PrivateFolderError, DeviceError) as error:
         fail(str(error))
+
+
+def _allow_connections() -> None:
+    """Raise the soft limit of open files to the hard one: a curtailment opens a connection to every
+    miner at once, and the usual soft limit is 1024.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _until_told(config: SiteConfig) -> None:

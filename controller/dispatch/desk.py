@@ -7,7 +7,7 @@ The desk decides nothing about power: it believes or rejects, and words what was
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 import structlog
@@ -59,8 +59,9 @@ _log = structlog.get_logger()
 _TAKEN_MAX = 64
 """Messages judged in one tick; what waits longer waits in the link's bounded inbox."""
 _STATUS_EVERY_S = 5.0
-_SEQUENCE_STRIDE = 1_000
-"""Outgoing sequences are reserved in the journal in strides, so a crash never uses one twice."""
+_SEQUENCE_STRIDE = 20_000
+"""Outgoing sequences are reserved in the journal in strides, so a crash never uses one twice. Half
+a stride is more than one tick can say, with an alarm of every node and meter."""
 
 _CONFIRMED = {
     OrderStage.VERIFIED: ConfirmationStage.VERIFIED,
@@ -129,15 +130,22 @@ class Desk:
         return msgspec.json.encode(self._memory)
 
     def take(
-        self, state: State, now: datetime, now_s: float, *, synced: bool | None
+        self,
+        state: State,
+        now: datetime,
+        now_s: float,
+        *,
+        synced: bool | None,
+        earlier: Sequence[Instruction] = (),
     ) -> list[Instruction]:
         """Judge what has come in. Receipts of what is rejected or known already are queued at
-        once.
+        once. `earlier`: instructions taken before that `state` does not hold yet.
         """
         instructions: list[Instruction] = []
         for _ in range(min(self._link.inbox.qsize(), _TAKEN_MAX)):
             inbound = self._link.inbox.get_nowait()
-            instruction = self._judge(inbound, state, now, now_s, instructions, synced=synced)
+            before = (*earlier, *instructions)
+            instruction = self._judge(inbound, state, now, now_s, before, synced=synced)
             if instruction is not None:
                 instructions.append(instruction)
         return instructions
@@ -242,10 +250,26 @@ class Desk:
             return
         deliverable = None
         if order.deliverable_w is not None and order.deliverable_w > order.cap_w + 1.0:
-            deliverable = (int(order.deliverable_w) + 1, order.valid_until)
+            deliverable = (int(order.deliverable_w) + 1, self._deliverable_at(order))
         self._answer(
             receipts.accepted(verdict, self._stamp(now), int(order.cap_w), deliverable=deliverable)
         )
+
+    def _deliverable_at(self, order: Order) -> datetime:
+        """When what can be delivered is expected: the slowest firmware that may be called, counted
+        from the order's start.
+        """
+        node_id = self._site.standing(order.node_id)
+        slowest_s = max(
+            (
+                miner.dynamics.down_s
+                for miner in self._site.miners.values()
+                if node_id in self._site.paths[miner.node_id]
+            ),
+            default=0.0,
+        )
+        start_at = max(order.valid_from, order.received_at)
+        return min(start_at + timedelta(seconds=slowest_s), order.valid_until)
 
     def _confirm(self, order: Order, now: datetime) -> None:
         reference = self._memory.references.get(order.order_id)
@@ -255,7 +279,7 @@ class Desk:
         stamp = self._stamp(now)
         meters = ", ".join(
             self._site.nodes[name].meter_id or name
-            for name in self._site.feeders_below[order.node_id]
+            for name in self._site.feeders_below[self._site.standing(order.node_id)]
         )
         self._answer(
             Confirmation(
@@ -270,8 +294,8 @@ class Desk:
                 measured_w=None if order.measured_w is None else round(order.measured_w),
                 floor_w=None if order.floor_w is None else round(order.floor_w),
                 delivered_wh=round(order.delivered_wh),
-                shortfall_w=None if order.shortfall_w is None else round(order.shortfall_w),
-                detail="the meters were lost" if order.shortfall_w is None else None,
+                shortfall_w=_shortfall_w(order),
+                detail=_unmeasured(order),
             )
         )
 
@@ -325,6 +349,18 @@ class Desk:
     def _remember(self, **changes: object) -> None:
         self._memory = msgspec.structs.replace(self._memory, **changes)
         self._changed = True
+
+
+def _shortfall_w(order: Order) -> int | None:
+    """How far the load is above its limit; None while the meters do not say."""
+    known = order.measured_w is not None and order.shortfall_w is not None
+    return round(order.shortfall_w or 0.0) if known else None
+
+
+def _unmeasured(order: Order) -> str | None:
+    """Why a FAILED order has no shortfall."""
+    failed = order.stage is OrderStage.FAILED and _shortfall_w(order) is None
+    return "not measured: no meter of the node gives a usable value" if failed else None
 
 
 def caps_now_w(state: State, site: Site, now_s: float) -> dict[str, float]:

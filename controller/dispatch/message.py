@@ -190,7 +190,8 @@ class Confirmation(_Message, frozen=True, kw_only=True):
     """Second answer, from the meter: `meter` names it, `t90_s` counts from acceptance.
 
     `floor_w` is the draw that remains with every miner asleep; `delivered_wh` is baseline minus
-    measured over the time so far; `shortfall_w` is how far the power stayed above the cap.
+    measured over the time so far; `shortfall_w` is how far the power stayed above the cap. Where no
+    meter could tell, a FAILED confirmation carries `detail` instead: unknown is absent, never 0.
     """
 
     at: Instant
@@ -210,8 +211,8 @@ class Confirmation(_Message, frozen=True, kw_only=True):
         measured = (self.meter, self.t90_s, self.measured_w)
         if self.stage is ConfirmationStage.VERIFIED and None in measured:
             raise ValueError("a VERIFIED confirmation needs `meter`, `t90_s` and `measured_w`")
-        if self.stage is ConfirmationStage.FAILED and self.shortfall_w is None:
-            raise ValueError("a FAILED confirmation needs `shortfall_w`")
+        if self.stage is ConfirmationStage.FAILED and self.shortfall_w is None and not self.detail:
+            raise ValueError("a FAILED confirmation needs `shortfall_w`, or `detail` that says why")
 
 
 class Status(_Message, frozen=True, kw_only=True):

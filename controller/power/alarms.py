@@ -204,8 +204,8 @@ def _fleet(image: Image, site: Site, ledger: Ledger) -> Iterator[tuple[AlarmKind
             feeder = site.feeder_of[site.miners[miner_id].node_id]
             found.setdefault((kind, feeder), []).append(miner_id)
     for miner_id in image.unreachable:
-        target = ledger.targets.get(miner_id)
-        moving = target is not None and target.state in _MOVING
+        told = ledger.targets.get(miner_id)
+        moving = told is not None and told.state in _MOVING
         if miner_id in site.miners and not moving:
             feeder = site.feeder_of[site.miners[miner_id].node_id]
             found.setdefault((AlarmKind.MINERS_UNREACHABLE, feeder), []).append(miner_id)

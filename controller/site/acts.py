@@ -25,7 +25,7 @@ from controller.channel.view import (
 from controller.power import instructions as said
 from controller.power.instructions import Instruction
 from controller.power.site import NodeKind, Site
-from controller.site.picture import Pages
+from controller.site.picture import MINER_STATES, Pages
 
 _WAITING_MAX = 256
 _TEXT_MAX = 200
@@ -76,6 +76,9 @@ class ActDesk:
 
     async def _do(self, act: Act) -> Answer:
         if isinstance(act, ListMiners):
+            if act.state is not None and act.state not in MINER_STATES:
+                known = ", ".join(MINER_STATES)
+                raise RequestRefused(f"no state {act.state[:40]!r}; states are {known}")
             return self._pages.miners(act)
         instruction, detail = self._instruction(act)
         if len(self._waiting) >= _WAITING_MAX:
@@ -148,12 +151,13 @@ class ActDesk:
 
     def _miner(self, miner_id: str) -> None:
         if miner_id not in self._site.miners:
-            raise RequestRefused(f"no miner {miner_id!r} in the inventory; see `naryn miners`")
+            named = f"{miner_id[:64]!r}"
+            raise RequestRefused(f"no miner {named} in the inventory; see `naryn miners`")
 
 
 def _known(name: str, known: Mapping[str, object], what: str) -> None:
     if name not in known:
-        raise RequestRefused(f"no {what} {name!r}; known are {', '.join(known)}"[:500])
+        raise RequestRefused(f"no {what} {name[:64]!r}; known are {', '.join(known)}"[:500])
 
 
 def _reason(reason: str) -> str:

@@ -17,6 +17,10 @@ from drivers.contract.devices import MinerDriver
 
 _log = structlog.get_logger()
 
+_HUNG_S = 180.0
+"""Every driver keeps a deadline of its own, 60 s at most; one that does not is given up here, so
+that its miner can be commanded again.
+"""
 _WAVE = 64
 """Commands begun before the loop may do something else: a linear wave, the grid's choice too."""
 
@@ -60,7 +64,8 @@ class Actuator:
     async def _carry(self, command: MinerCommand) -> None:
         outcome: Outcome
         try:
-            outcome = await self._drivers[command.miner_id].apply(command.command)
+            async with asyncio.timeout(_HUNG_S):
+                outcome = await self._drivers[command.miner_id].apply(command.command)
         except Exception as error:  # noqa: BLE001 - a driver's own fault: whether the miner heard it is unknown
             _log.exception("miner_driver_failed", miner=command.miner_id)
             outcome = Unconfirmed(detail=f"driver: {error!r}")

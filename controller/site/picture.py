@@ -36,6 +36,9 @@ from drivers.contract.quantities import Quality
 _EVENTS_SHOWN = 30
 _PAGE_MAX = 500
 _ORDERS_SHOWN = 20
+_UNREACHABLE = "unreachable"
+MINER_STATES = (*TargetState, _UNREACHABLE)
+"""What a list of miners can be narrowed to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,11 +175,16 @@ class Pages:
         chosen = [
             row
             for row in self._rows.values()
-            if asked.state is None or self._target_state(row.miner_id) == asked.state
+            if asked.state is None or self._is(row.miner_id, asked.state)
         ]
         first = max(0, asked.offset)
         page = chosen[first : first + min(max(1, asked.limit), _PAGE_MAX)]
         return MinersPage(total=len(chosen), miners=[self._line(row) for row in page])
+
+    def _is(self, miner_id: str, state: str) -> bool:
+        if state == _UNREACHABLE:
+            return miner_id in self._slots.miners.unreachable
+        return self._target_state(miner_id) == state
 
     def _target_state(self, miner_id: str) -> str:
         target = self._state.targets.get(miner_id)

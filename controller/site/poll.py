@@ -22,6 +22,10 @@ _log = structlog.get_logger()
 
 _STEP_S = 0.05
 _BACKOFF_MAX = 8
+_HUNG_S = 60.0
+"""Every driver keeps a deadline of its own, 15 s at most; one that does not is given up here, so
+that it holds no place for ever.
+"""
 _SPREAD = 0.1
 """Periods vary by this share, so that a fleet started together does not stay in step."""
 
@@ -100,7 +104,8 @@ class MinerPoll:
     async def _read(self, miner_id: str) -> None:
         begun_s, missed = self._clock.monotonic_s(), 0
         try:
-            self._slots.put(await self._drivers[miner_id].read())
+            async with asyncio.timeout(_HUNG_S):
+                self._slots.put(await self._drivers[miner_id].read())
         except DeviceError as error:
             missed = self._slots.miss(miner_id, self._clock.monotonic_s(), str(error))
             if missed == 1:
@@ -123,7 +128,8 @@ async def poll_meter(driver: MeterDriver, slot: MeterSlot, clock: Clock, period_
     failing = False
     while True:
         try:
-            slot.put(await driver.read())
+            async with asyncio.timeout(_HUNG_S):
+                slot.put(await driver.read())
             failing = False
         except DeviceError as error:
             slot.miss(error.detail)

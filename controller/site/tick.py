@@ -1,12 +1,12 @@
 """The tick: slots → image → decide → journal → actuate → tell. Once a second, at its own pace.
 
 A tick that overruns is skipped, counted and alarmed, never queued. What must survive is journaled
-before a command leaves; when the journal fails, what lowers the load leaves all the same and what
-raises it does not.
+before a command leaves; when the journal fails, what lowers the load leaves all the same, what
+raises it does not, and what people asked for is refused.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -16,28 +16,40 @@ import structlog
 from controller.channel.view import SiteImage, TickView
 from controller.power.decide import Decision, MinerCommand, Phase, decide
 from controller.power.events import Event, happened
-from controller.power.image import Image, MeterView
-from controller.power.instructions import Instruction
+from controller.power.image import Answered, Image, MeterView
+from controller.power.instructions import (
+    HeartbeatHeard,
+    Instruction,
+    NewOrder,
+    NewSetpoint,
+    ReleaseOrder,
+)
 from controller.power.site import Site
 from controller.power.state import State, TargetState
 from controller.site.acts import ActDesk
 from controller.site.actuate import Actuator
 from controller.site.clock import SiteClock
-from controller.site.journal import Batch, Journal
-from controller.site.journal import Event as JournalEvent
+from controller.site.journal import Journal
 from controller.site.journal_schema import JournalError
 from controller.site.picture import LinkFacts, Pages
 from controller.site.poll import MinerPoll
 from controller.site.slots import Slots
+from controller.site.unsaved import Unsaved
 from drivers.contract.commands import Sleep
 
 _log = structlog.get_logger()
 
 _FAILED_MAX = 5
 """Ticks that may fail in a row before the process ends, to be started anew by its supervisor."""
+_TRIED_MAX = 3
+"""Ticks that may fail in a row with the same instructions; then they are dropped, lest one that
+cannot be carried out ends the process again and again."""
+_JOURNAL_S = 3.0
+"""A disk that takes longer than this for one commit counts as failed: the load cannot wait."""
 _SAVE_EVERY_S = 10.0
 """How often what the meters taught is journaled while nothing else changes."""
 DESK_BLOB = "dispatch_desk"
+_OF_DISPATCHER = (NewOrder, ReleaseOrder, NewSetpoint, HeartbeatHeard)
 
 
 class DispatcherDesk(Protocol):
@@ -54,9 +66,15 @@ class DispatcherDesk(Protocol):
         ...
 
     def take(
-        self, state: State, now: datetime, now_s: float, *, synced: bool | None
+        self,
+        state: State,
+        now: datetime,
+        now_s: float,
+        *,
+        synced: bool | None,
+        earlier: Sequence[Instruction],
     ) -> list[Instruction]:
-        """Instructions that came in and are believed."""
+        """Instructions that came in and are believed; `earlier` are not in `state` yet."""
         ...
 
     def hear(self, decision: Decision, image: Image) -> None:
@@ -95,7 +113,8 @@ class Parts:
 class Ticker:
     """Runs the site's ticks. Everything it needs is given; it owns only the state."""
 
-    def __init__(self, parts: Parts, state: State) -> None:
+    def __init__(self, parts: Parts, state: State, forgotten: Iterable[str] = ()) -> None:
+        """`forgotten`: miners that the journal knows and the inventory does not."""
         self.state = state
         self._site = parts.site
         self._clock = parts.clock
@@ -111,6 +130,9 @@ class Ticker:
         self._expected_w: dict[str, float] = {}
         self._saved_s = self._clock.monotonic_s()
         self._journal_failed = False
+        self._unsaved = Unsaved(targets=dict.fromkeys(forgotten))
+        self._instructions: tuple[Instruction, ...] = ()
+        self._answered: tuple[Answered, ...] = ()
         self.ticks_run = 0
         self.ticks_skipped = 0
         self.ticks_failed = 0
@@ -129,6 +151,8 @@ class Ticker:
                 _log.exception("tick_failed", in_a_row=failed)
                 if failed >= _FAILED_MAX:
                     raise
+                if failed == _TRIED_MAX:
+                    self._drop_instructions()
             due_s += period_s
             late_s = self._clock.monotonic_s() - due_s
             if late_s > 0:
@@ -144,18 +168,18 @@ class Ticker:
         image = self._image()
         before = self.state
         decision = decide(before, image, self._site)
-        events = happened(before, self._phase, decision, image)
         if self._desk is not None:
             self._desk.hear(decision, image)
-            for event in events:
-                self._desk.say(event)
-        decision = await self._commit(decision, before, events, image)
+        decision, events = await self._commit(decision, before, image)
         self.state, self._phase = decision.state, decision.phase
+        self._instructions, self._answered = (), ()
         await self._actuator.give(decision.commands)
         self._poll.hasten(
             [n for n, t in decision.state.targets.items() if t.state is not TargetState.RUNNING]
         )
         if self._desk is not None:
+            for event in events:
+                self._desk.say(event)
             await self._desk.tell(decision, image)
         self.ticks_run += 1
         self._show(decision, image, events, self._clock.monotonic_s() - begun_s)
@@ -164,17 +188,21 @@ class Ticker:
     def _image(self) -> Image:
         now, now_s = self._clock.utc(), self._clock.monotonic_s()
         synced = self._clock.synced()
-        instructions = self._acts.take()
+        # What came in stays until a tick has taken it into the state: one that fails loses none.
+        self._instructions += tuple(self._acts.take())
         if self._desk is not None:
-            instructions += self._desk.take(self.state, now, now_s, synced=synced)
+            self._instructions += tuple(
+                self._desk.take(self.state, now, now_s, synced=synced, earlier=self._instructions)
+            )
+        self._answered += self._slots.take_answered()
         return Image(
             now=now,
             now_s=now_s,
             meters=self._meters(now_s),
             miners=dict(self._slots.miners.readings),
             unreachable=dict(self._slots.miners.unreachable),
-            answered=self._slots.take_answered(),
-            instructions=tuple(instructions),
+            answered=self._answered,
+            instructions=self._instructions,
             clock_synced=synced,
             ticks_skipped=self.ticks_skipped,
             journal_failed=self._journal_failed,
@@ -186,40 +214,51 @@ class Ticker:
             for name, slot in self._slots.meters.items()
         }
 
+    def _drop_instructions(self) -> None:
+        """Give up what ticks failed with, so that those who ask are answered."""
+        for instruction in self._instructions:
+            _log.critical("instruction_dropped", instruction=repr(instruction)[:500])
+        self._instructions = ()
+        self._acts.failed("the site could not carry it out; its log says why")
+
     async def _commit(
-        self, decision: Decision, before: State, events: list[Event], image: Image
-    ) -> Decision:
-        """Journal the tick. Without a journal nothing may rise: the starts are taken back."""
+        self, decision: Decision, before: State, image: Image
+    ) -> tuple[Decision, list[Event]]:
+        """Journal the tick. Without a journal nothing may rise and nothing that people asked for
+        counts: the starts are taken back, and the tick is decided again without the acts.
+        """
         blob = self._desk.memory_if_changed() if self._desk is not None else None
-        old_orders = before.orders
-        orders = tuple(
-            order
-            for name, order in decision.state.orders.items()
-            if (old := old_orders.get(name)) is None or old.stage is not order.stage
-        )
+        blobs = {} if blob is None else {DESK_BLOB: blob}
+        events = happened(before, self._phase, decision, image)
+        unsaved = _grown(self._unsaved, before, decision, events, blobs)
         due = image.now_s - self._saved_s >= _SAVE_EVERY_S
-        worth = decision.changed_targets or events or orders or blob or image.instructions
-        if not (worth or due):
-            return decision
+        if not (unsaved or image.instructions or due):
+            return decision, events
         try:
-            await self._journal.commit(
-                Batch(
-                    at=image.now,
-                    state=decision.state,
-                    changed_targets=decision.changed_targets,
-                    orders=orders,
-                    events=tuple(_journaled(event) for event in events),
-                    blobs={} if blob is None else {DESK_BLOB: blob},
-                )
-            )
-        except JournalError as error:
-            _log.critical("journal_failed", error=str(error))
+            async with asyncio.timeout(_JOURNAL_S):
+                await self._journal.commit(unsaved.batch(image.now, decision.state))
+        except (JournalError, TimeoutError) as error:
+            why = str(error) or f"the disk did not take it within {_JOURNAL_S:g} s"
+            _log.critical("journal_failed", error=why)
             self._journal_failed = True
-            self._acts.failed(f"not journaled: {error}")
-            return _without_starts(decision, before)
-        self._saved_s, self._journal_failed = image.now_s, False
+            self._acts.failed(f"not journaled, so not done: {why}")
+            decision, image = self._without_acts(decision, before, image)
+            decision = _without_starts(decision, before)
+            events = happened(before, self._phase, decision, image)
+            self._unsaved = _grown(self._unsaved, before, decision, events, blobs)
+            return decision, events
+        self._saved_s, self._journal_failed, self._unsaved = image.now_s, False, Unsaved()
         self._acts.journaled()
-        return decision
+        return decision, events
+
+    def _without_acts(
+        self, decision: Decision, before: State, image: Image
+    ) -> tuple[Decision, Image]:
+        heard = tuple(i for i in image.instructions if isinstance(i, _OF_DISPATCHER))
+        if len(heard) == len(image.instructions):
+            return decision, image
+        image = replace(image, instructions=heard)
+        return decide(before, image, self._site), image
 
     def _show(self, decision: Decision, image: Image, events: list[Event], took_s: float) -> None:
         by_meter = {node.meter_id: name for name, node in self._site.nodes.items()}
@@ -241,18 +280,35 @@ class Ticker:
         self._publish(self._pages.picture(decision, image, tick, link))
 
 
-def _journaled(event: Event) -> JournalEvent:
-    detail = {"severity": str(event.severity), "text": event.text}
-    return JournalEvent(at=event.at, kind=event.kind, detail=detail)
+def _grown(
+    unsaved: Unsaved,
+    before: State,
+    decision: Decision,
+    events: list[Event],
+    blobs: dict[str, bytes],
+) -> Unsaved:
+    """What the journal lacks once this tick is added. Orders count when their stage changes."""
+    orders = [
+        order
+        for name, order in decision.state.orders.items()
+        if (old := before.orders.get(name)) is None or old.stage is not order.stage
+    ]
+    return unsaved.with_tick(decision.changed_targets, orders, events, blobs)
 
 
 def _without_starts(decision: Decision, before: State) -> Decision:
     """The same decision with only what lowers the load."""
     kept: list[MinerCommand] = []
-    targets = dict(decision.state.targets)
+    targets, changed = dict(decision.state.targets), dict(decision.changed_targets)
     for command in decision.commands:
         if isinstance(command.command, Sleep):
             kept.append(command)
         else:
             targets[command.miner_id] = before.targets[command.miner_id]
-    return replace(decision, state=replace(decision.state, targets=targets), commands=tuple(kept))
+            changed.pop(command.miner_id, None)
+    return replace(
+        decision,
+        state=replace(decision.state, targets=targets),
+        commands=tuple(kept),
+        changed_targets=changed,
+    )

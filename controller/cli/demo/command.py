@@ -31,9 +31,10 @@ from controller.cli.demo.ground import (
     lay_inventory,
     lay_keys,
     lay_site,
+    site_template,
 )
 from controller.cli.demo.processes import Child, Processes, ProcessFailed
-from controller.cli.demo.story import Story
+from controller.cli.demo.story import Evening, Record
 from controller.cli.options import ask, fail
 from controller.cli.screen import render
 from controller.config.load import SiteConfig
@@ -131,15 +132,17 @@ class _Demo:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told.set)
-        story: Story | None = None
+        story: Evening | None = None
         finished = False
         async with Processes(self._ground.folder) as processes:
             begun = asyncio.create_task(self._begin(processes))
             if not await self._unless_told(begun):
                 return 130
             config, timetable = begun.result()
-            story = Story(
-                root="plant", peak_from=timetable.peak_from, peak_until=timetable.peak_until
+            story = Evening(
+                record=Record(root="plant"),
+                peak_from=timetable.peak_from,
+                peak_until=timetable.peak_until,
             )
             finished = await self._show(processes, config, timetable, story)
             truth_w = self._truth_w()
@@ -171,7 +174,7 @@ class _Demo:
         await processes.first_line(plant, 30.0)
         written_at = datetime.now(UTC)
         timetable = Timetable.after(written_at + timedelta(seconds=_WARM_UP_S))
-        config = lay_site(ground, _SCENARIO, timetable, self._broker_port)
+        config = lay_site(ground, site_template(_SCENARIO), timetable, self._broker_port)
         miners = await lay_inventory(config, _SCENARIO, self._http_port)
         self._say(f"{miners} simulated miners, 4 meters, 1 plant PLC; starting the controller")
         await processes.start("controller", "controller.cli.main", "run", str(ground.site_file))
@@ -201,7 +204,7 @@ class _Demo:
             raise ProcessFailed(words)
 
     async def _show(
-        self, processes: Processes, config: SiteConfig, timetable: Timetable, story: Story
+        self, processes: Processes, config: SiteConfig, timetable: Timetable, story: Evening
     ) -> bool:
         """Follow the images until the time is over (True) or somebody ends it (False)."""
         wait_s = (timetable.start_at - datetime.now(UTC)).total_seconds()
@@ -294,7 +297,7 @@ class _Demo:
         power_w = jsonlib.loads(last).get("mining_w")
         return float(power_w) if power_w is not None else None
 
-    def _conclude(self, story: Story, truth_w: float | None, *, finished: bool) -> int:
+    def _conclude(self, story: Evening, truth_w: float | None, *, finished: bool) -> int:
         summary = story.summary(self._receipts, truth_w)
         if not finished:
             summary["missed"] = [*summary["missed"], "ended by hand before the script was over"]

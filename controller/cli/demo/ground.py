@@ -76,11 +76,15 @@ def lay_keys(ground: Ground, secret: Mapping[str, Ed25519PrivateKey] | None = No
         ground.key(f"{name}.pub").write_bytes(public_pem(key.public_bytes))
 
 
-def lay_site(ground: Ground, scenario: str, timetable: Timetable, broker_port: int) -> SiteConfig:
+def site_template(scenario: str) -> str:
+    """The shipped `site.toml` of a scenario, with places for ports and the peak's times."""
+    return (files("controller.cli.demo") / f"{scenario}.site.toml").read_text("utf-8")
+
+
+def lay_site(ground: Ground, template: str, timetable: Timetable, broker_port: int) -> SiteConfig:
     """Write `site.toml` with the planned peak where the timetable wants it. Local times."""
-    template = files("controller.cli.demo") / f"{scenario}.site.toml"
     zone = ZoneInfo("Asia/Bishkek")
-    text = Template(template.read_text("utf-8")).substitute(
+    text = Template(template).substitute(
         broker_port=broker_port,
         window_from=_local(timetable.peak_from, zone),
         window_until=_local(timetable.peak_until, zone),

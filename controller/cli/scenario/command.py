@@ -7,6 +7,7 @@ import logging
 import random
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import date, timedelta
 from io import StringIO
 from pathlib import Path
@@ -26,19 +27,22 @@ from controller.cli.demo.ground import (
     Timetable,
     lay_keys,
     lay_site,
+    site_template,
 )
-from controller.cli.demo.story import Story
+from controller.cli.demo.story import Evening, Record
 from controller.cli.options import fail
+from controller.cli.scenario.site_text import plain_site
 from controller.cli.scenario.twins import Twins
 from controller.cli.scenario.virtual_time import VirtualClock, run_virtual
 from controller.config.inventory import InventoryRow, read_csv
+from controller.config.problems import ConfigError
 from controller.dispatch.memory import MemoryBroker, MemoryLink
 from controller.dispatch.topics import site_subscriptions
 from controller.power.instructions import ArmFeeder
 from controller.site.journal import Journal
 from drivers.registry import MINERS
 from simulators.inventory import write_inventory
-from simulators.scenario import Scenario
+from simulators.scenario import WORLD_EVENTS, Scenario
 from simulators.scenario_file import ScenarioError, load_scenario, scenario_path
 from simulators.services.dispatcher.play import Dispatcher
 from simulators.world import World
@@ -49,6 +53,9 @@ _DAY = date(2026, 11, 22)
 """Scenarios play on this day; their hour is their own."""
 _WARM_UP_S = 14.0
 _STEP_S = 0.1
+_BROKER_PORT = 1883
+"""Stands in the site's configuration; in memory nobody listens there."""
+_SITE_ID = "scenario"
 
 
 @app.command()
@@ -63,15 +70,21 @@ def run(
 ) -> None:
     """Play a scenario. The same seed gives the same numbers, byte for byte."""
     try:
-        scenario = load_scenario(scenario_path(name))
-    except ScenarioError as error:
+        path = scenario_path(name)
+        scenario = load_scenario(path)
+        template = _template(path, scenario)
+    except (ScenarioError, OSError, ValueError) as error:
         fail(str(error), 2)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     seconds = for_s if for_s is not None else scenario.duration_s
-    result = run_virtual(_play(scenario, seed if seed is not None else scenario.seed, seconds))
+    played = _play(scenario, template, seed if seed is not None else scenario.seed, seconds)
+    try:
+        result = run_virtual(played)
+    except ConfigError as error:
+        fail(str(error), 2)
     if json:
         print(jsonlib.dumps(result, ensure_ascii=False, sort_keys=True))
     else:
@@ -79,17 +92,37 @@ def run(
     raise typer.Exit(1 if result["missed"] else 0)
 
 
-async def _play(scenario: Scenario, seed: int, seconds: float) -> dict[str, Any]:
+def _template(path: Path, scenario: Scenario) -> str:
+    """The scenario's own `NAME.site.toml` beside it, the shipped one, or a plain site."""
+    own = path.with_name(f"{path.stem}.site.toml")
+    if own.is_file():
+        return own.read_text("utf-8")
+    try:
+        return site_template(scenario.name)
+    except FileNotFoundError:
+        return plain_site(scenario, _SITE_ID, _BROKER_PORT)
+
+
+def _delayed(scenario: Scenario) -> Scenario:
+    """Events of the world count from the script's begin, as the dispatcher's do."""
+    events = tuple(
+        replace(event, at_s=event.at_s + _WARM_UP_S) if event.kind in WORLD_EVENTS else event
+        for event in scenario.events
+    )
+    return replace(scenario, events=events)
+
+
+async def _play(scenario: Scenario, template: str, seed: int, seconds: float) -> dict[str, Any]:
     start = scenario.start_utc(_DAY)
     clock = VirtualClock(start)
-    world = World(scenario, seed=seed, start_utc=start)
+    world = World(_delayed(scenario), seed=seed, start_utc=start)
     timetable = Timetable.after(start + timedelta(seconds=_WARM_UP_S))
     broker = MemoryBroker()
     with tempfile.TemporaryDirectory(prefix="naryn-scenario-") as folder:
         ground = Ground(folder=Path(folder))
         secret = _secrets(seed)
         lay_keys(ground, secret)
-        config = lay_site(ground, scenario.name, timetable, 18830)
+        config = lay_site(ground, template, timetable, _BROKER_PORT)
         keys = DispatchKeys(config)
         journal = Journal(
             ":memory:", site_id=config.file.site.id, boot_id="virtual", now=start, threaded=False
@@ -125,35 +158,52 @@ class _Judge:
 
     def __init__(self, world: World, timetable: Timetable) -> None:
         self._world = world
-        self.story = Story(
-            root="plant", peak_from=timetable.peak_from, peak_until=timetable.peak_until
-        )
+        self._record = Record(root="plant")
+        self._evening = None
+        if world.scenario.name == "evening":
+            self._evening = Evening(
+                record=self._record,
+                peak_from=timetable.peak_from,
+                peak_until=timetable.peak_until,
+            )
         self.dispatcher: Dispatcher | None = None
-        self._commands = 0
         self._truth_w: list[float] = []
+        self._measured_w: list[float | None] = []
 
     def see(self, image: SiteImage) -> None:
         """Take in one image."""
-        self.story.see(image)
-        self._truth_w.append(self._world.plant.mining_w)
+        if self._evening is not None:
+            self._evening.see(image)
+        else:
+            self._record.see(image)
+        root = next(node for node in image.nodes if node.node_id == "plant")
+        self._truth_w.append(round(self._world.plant.mining_w, 1))
+        self._measured_w.append(root.measured_w)
 
     def result(self, scenario: Scenario, seed: int) -> dict[str, Any]:
         """What the run came to: numbers only, none of them of the clock on the wall."""
+        truth_w = self._truth_w
         receipts = {}
         if self.dispatcher is not None:
-            receipts = {name: self.dispatcher.stages(name) for name in self.story.orders}
-        summary = self.story.summary(receipts, self._truth_w[-1] if self._truth_w else None)
-        digest = hashlib.sha256(jsonlib.dumps(self._truth_w).encode()).hexdigest()
+            receipts = {name: self.dispatcher.stages(name) for name in self._record.orders}
+        if self._evening is not None:
+            summary = self._evening.summary(receipts, truth_w[-1])
+        else:
+            summary = {**self._record.summary(receipts), "missed": self._record.missed()}
+        digest = hashlib.sha256(jsonlib.dumps([truth_w, self._measured_w]).encode()).hexdigest()
         return {
             "scenario": scenario.name,
             "seed": seed,
             **summary,
+            "phases": self._record.phases,
             "mining_w": {
-                "first": round(self._truth_w[0], 1),
-                "last": round(self._truth_w[-1], 1),
-                "mean": round(sum(self._truth_w) / len(self._truth_w), 1),
-                "sha256": digest,
+                "first": truth_w[0],
+                "last": truth_w[-1],
+                "least": min(truth_w),
+                "most": max(truth_w),
+                "mean": round(sum(truth_w) / len(truth_w), 1),
             },
+            "sha256": digest,
         }
 
 
