@@ -224,7 +224,7 @@ def test_inventory_lists_every_miner_once():
     assert len(rows) == 20
     assert rows[0] == (
         "main-0001,127.11.0.1,antminer-stock,AntMiner,Antminer S19 Pro,main,main-01,1,"
-        "http=8081;rpc=14028"
+        "http=8081 rpc=14028"
     )
     assert rows[8].split(",")[:5] == [
         "main-0009",
