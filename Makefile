@@ -22,7 +22,7 @@ $(READY): constraints.txt pyproject.toml
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/naryn demo $(ARGS)
+	@$(BIN)/naryn demo $(ARGS) || [ $$? -eq 130 ]
 
 test: $(READY) services lint types arrows
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not fixed_ports"

@@ -26,6 +26,7 @@ from controller.channel.frames import ChannelError
 from controller.channel.view import Arm, SiteImage
 from controller.cli.demo.ground import (
     ISSUER,
+    PEAK_FROM_S,
     Ground,
     Timetable,
     lay_inventory,
@@ -46,10 +47,30 @@ _SITE_ID = "demo-hpp"
 _WARM_UP_S = 14.0
 """From writing the configuration to the script: start, arm, first readings."""
 _STORY_S = 240.0
+_FOR_EVER_S = 86_400
+_SCRIPT = (
+    (0.0, "the plant mines"),
+    (10.0, "order: 40 % less within 25 s"),
+    (45.0, "release: the load comes back by ramp"),
+    (PEAK_FROM_S, "planned peak of 600 kW, to be arrived at on time"),
+    (192.0, "an order too large: 10 kW, which must end FAILED with its shortfall"),
+    (_STORY_S, "the script is over; Ctrl-C ends the demonstration"),
+)
+"""What the screen says of the script; the times are those of the scenario and its site."""
 _NOTE = (
     "DEMONSTRATION: a simulated plant. Ramps are fast, least times short, and the peak window is "
     "put around the start; no clock is shifted."
 )
+
+
+def _script_line(gone_s: float) -> str:
+    """What the script does now and next."""
+    now = [said for at_s, said in _SCRIPT if at_s <= gone_s]
+    coming = [(at_s, said) for at_s, said in _SCRIPT if at_s > gone_s]
+    line = f"script {max(0.0, gone_s):3.0f} s: {now[-1] if now else 'getting ready'}"
+    if coming:
+        line += f"   → in {coming[0][0] - gone_s:.0f} s: {coming[0][1]}"
+    return line
 
 
 def _seconds(text: str) -> float:
@@ -145,8 +166,7 @@ class _Demo:
                 peak_until=timetable.peak_until,
             )
             finished = await self._show(processes, config, timetable, story)
-            truth_w = self._truth_w()
-        return self._conclude(story, truth_w, finished=finished)
+        return self._conclude(story, finished=finished)
 
     async def _unless_told(self, task: "asyncio.Task[Any]") -> bool:
         told = asyncio.create_task(self._told.wait())
@@ -213,16 +233,17 @@ class _Demo:
         try:
             with self._screen() as live:
                 async for image in self._images(config):
-                    story.see(image)
+                    story.see(image, self._truth_w())
+                    gone_s = (datetime.now(UTC) - timetable.start_at).total_seconds()
                     if live is not None:
                         note = Text(_NOTE, style="black on yellow")
-                        live.update(Group(note, render(image, zone)), refresh=True)
+                        script = Text(_script_line(gone_s), style="bold")
+                        live.update(Group(note, script, render(image, zone)), refresh=True)
                     else:
                         self._tell_events(image, zone)
                     self._check(await self._ended(processes))
                     if dispatcher.done() and dispatcher.exception() is not None:
                         dispatcher.result()
-                    gone_s = (datetime.now(UTC) - timetable.start_at).total_seconds()
                     if self._seconds is not None and gone_s >= self._seconds:
                         return True
                     if self._told.is_set():
@@ -261,6 +282,8 @@ class _Demo:
             str(ground.key(f"{ISSUER}.pem")),
             "--site-key",
             str(ground.key("site.pub")),
+            "--for-s",
+            str(_FOR_EVER_S),
         )
         stream = child.process.stdout
         assert stream is not None, "started with a pipe"  # noqa: S101
@@ -297,8 +320,11 @@ class _Demo:
         power_w = jsonlib.loads(last).get("mining_w")
         return float(power_w) if power_w is not None else None
 
-    def _conclude(self, story: Evening, truth_w: float | None, *, finished: bool) -> int:
-        summary = story.summary(self._receipts, truth_w)
+    def _conclude(self, story: Evening, *, finished: bool) -> int:
+        if not finished and self._seconds is None:
+            self._say("ended before the script was over")
+            return 130
+        summary = story.summary(self._receipts)
         if not finished:
             summary["missed"] = [*summary["missed"], "ended by hand before the script was over"]
         if self._quiet:

@@ -85,10 +85,15 @@ class Evening:
     came_back: bool = False
     peak_begin_w: float | None = None
     peak_cap_w: float | None = None
+    true_failed_w: float | None = None
+    """The true load while the last order stood FAILED."""
 
-    def see(self, image: SiteImage) -> None:
-        """Take in one image."""
+    def see(self, image: SiteImage, truth_w: float | None) -> None:
+        """Take in one image, and the true mining load at that moment."""
         root = self.record.see(image)
+        last = self.record.orders.get(LAST)
+        if last is not None and last.stage == "failed":
+            self.true_failed_w = truth_w
         if root.measured_w is None:
             return
         first = self.record.orders.get(FIRST)
@@ -99,12 +104,12 @@ class Evening:
         if self.peak_begin_w is None and self.peak_from <= image.at < self.peak_until:
             self.peak_begin_w, self.peak_cap_w = root.measured_w, root.limit_w
 
-    def missed(self, truth_w: float | None) -> list[str]:
-        """What the script promised and did not happen; `truth_w` is the true load at the end."""
+    def missed(self) -> list[str]:
+        """What the script promised and did not happen."""
         return [
             *self._missed_first(),
             *self._missed_peak(),
-            *self._missed_last(truth_w),
+            *self._missed_last(),
             *self.record.missed(),
         ]
 
@@ -129,8 +134,8 @@ class Evening:
             return [f"the planned peak began at {begun:.1f} kW, over its cap of {cap:.1f} kW"]
         return []
 
-    def _missed_last(self, truth_w: float | None) -> list[str]:
-        last = self.record.orders.get(LAST)
+    def _missed_last(self) -> list[str]:
+        last, truth_w = self.record.orders.get(LAST), self.true_failed_w
         if last is None or last.stage != "failed" or last.shortfall_w is None:
             stage = "never came" if last is None else f"ended {last.stage}"
             return [f"order {LAST} should be FAILED with its shortfall; it {stage}"]
@@ -142,7 +147,7 @@ class Evening:
             return [f"order {LAST} is said short by {told:.1f} kW, in truth by {true:.1f} kW"]
         return []
 
-    def summary(self, receipts: Mapping[str, list[str]], truth_w: float | None) -> dict[str, Any]:
+    def summary(self, receipts: Mapping[str, list[str]]) -> dict[str, Any]:
         """The demonstration's result, for programs."""
         return {
             **self.record.summary(receipts),
@@ -150,7 +155,7 @@ class Evening:
                 "cap_w": _whole(self.peak_cap_w),
                 "at_begin_w": _whole(self.peak_begin_w),
             },
-            "missed": self.missed(truth_w),
+            "missed": self.missed(),
         }
 
 
