@@ -96,6 +96,10 @@ def _body_fault(body: bytes, length: int, asked: Asked) -> str | None:
     return fault
 
 
+_CLOSE_S = 0.5
+"""Longest wait for connections to say that they are closed."""
+
+
 @dataclass(slots=True, eq=False)
 class _Line:
     """One connection and what has become of it."""
@@ -223,8 +227,13 @@ class SocketModbus:
         self._lines.clear()
         for line in lines:
             line.abort()
-        for line in lines:
-            await line.closed.wait()
+        if lines:
+            # The library does not report the end of every connection that was cancelled in mid
+            # request; the sockets are closed all the same.
+            ends = [asyncio.ensure_future(line.closed.wait()) for line in lines]
+            _, unheard = await asyncio.wait(ends, timeout=_CLOSE_S)
+            for end in unheard:
+                end.cancel()
 
 
 def _check(unit_id: int, function: int, address: int, count: int, timeout_s: float) -> None:
