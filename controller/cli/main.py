@@ -7,6 +7,7 @@ import typer
 
 from controller.cli import acts, dispatch, inventory, keys, status
 from controller.cli import run as run_group
+from controller.cli.bench import command as bench
 from controller.cli.demo import command as demo
 from controller.cli.scenario import command as scenario
 
@@ -23,6 +24,7 @@ app.add_typer(inventory.app, name="inventory")
 app.add_typer(dispatch.app, name="dispatch")
 app.add_typer(keys.app, name="keys")
 app.add_typer(demo.app)
+app.add_typer(bench.app, name="bench")
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(run_group.config_app, name="config")
 

@@ -1,0 +1,73 @@
+"""`naryn bench`: figures of this machine. Fails by what was decided, never by the clock."""
+
+import json as jsonlib
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from controller.cli.bench import report
+from controller.cli.bench.fleet import build_plant
+from controller.cli.bench.tick import Stopwatch, WrongDecisionsError, play, play_idle, prove
+from controller.cli.bench.world import World
+from controller.cli.options import JsonOption, fail
+from controller.power.decide import decide
+from controller.site.journal import Journal
+from controller.site.journal_schema import JournalError
+from drivers.profiles import ProfileError, load_catalogue
+
+app = typer.Typer(no_args_is_help=True, help="Measure this machine; exit 0 whatever the figures.")
+
+
+@app.callback()
+def bench() -> None:
+    """Each benchmark prints its figures beside the raw limit of the same run."""
+
+
+@app.command()
+def tick(
+    *,
+    miners: Annotated[int, typer.Option(min=100, max=100_000, help="Size of the fleet.")] = 10_000,
+    ticks: Annotated[int, typer.Option(min=10, max=3_600, help="Ticks that are measured.")] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same decisions.")] = 1,
+    json: JsonOption = False,
+) -> None:
+    """Time the decision of one tick under a moving cap, and prove that the decisions matter."""
+    try:
+        result = measure(miners, ticks, seed)
+    except (WrongDecisionsError, ProfileError, JournalError, OSError) as error:
+        fail(f"bench tick: {error}")
+    if json:
+        print(jsonlib.dumps(result, ensure_ascii=False))
+    else:
+        Console().print(report.render(result))
+
+
+def measure(miners: int, ticks: int, seed: int) -> dict[str, Any]:
+    """Run once and return the object of `--json`.
+
+    Raises WrongDecisionsError when the decisions do not prove themselves, ProfileError,
+    JournalError or OSError when nothing could be measured.
+    """
+    plant = build_plant(miners, load_catalogue())
+    stopwatch = Stopwatch(wall_ns=time.perf_counter_ns, cpu_ns=time.process_time_ns)
+    with report.pinned() as core, tempfile.TemporaryDirectory(prefix="naryn-bench-") as folder:
+        machine = report.machine(core, Path(folder))
+        place = Path(folder) / "journal.db"
+        first = World(plant, seed)
+        with Journal(place, site_id="bench", boot_id="bench", now=first.now) as journal:
+            record = play(plant, ticks, seed, decide, stopwatch, journal)
+    idle_over_w = play_idle(plant, ticks, seed)
+    prove(record, idle_over_w, ticks)
+    return report.assemble(
+        record,
+        idle_over_w,
+        miners=miners,
+        ticks=ticks,
+        deaf=first.deaf,
+        seed=seed,
+        machine=machine,
+    )
