@@ -93,10 +93,14 @@ def draw_w(
             return reported_w(miner, reading)
     gone_s = now_s - target.commanded_s - dead_s
     if gone_s <= 0:
-        return target.from_w
-    if gone_s >= ramp_s:
-        return to_w
-    return target.from_w + (to_w - target.from_w) * gone_s / ramp_s
+        model_w = target.from_w
+    elif gone_s >= ramp_s:
+        model_w = to_w
+    else:
+        model_w = target.from_w + (to_w - target.from_w) * gone_s / ramp_s
+    if target.state is TargetState.RESTORING and _begun_since(target, reading):
+        return max(model_w, reported_w(miner, reading))  # quicker than its firmware's figures
+    return model_w
 
 
 def settled_w(miner: Miner, target: Target | None, reading: MinerReading | None) -> float:
@@ -117,9 +121,11 @@ def settled_w(miner: Miner, target: Target | None, reading: MinerReading | None)
 
 
 def _last_known_w(miner: Miner, target: Target, reading: MinerReading | None) -> float:
-    if reading is None or reading.begun_s < target.commanded_s:
-        return target.baseline_w
-    return reported_w(miner, reading)
+    return reported_w(miner, reading) if _begun_since(target, reading) else target.baseline_w
+
+
+def _begun_since(target: Target, reading: MinerReading | None) -> bool:
+    return reading is not None and reading.begun_s > target.commanded_s
 
 
 def begin_sleep(

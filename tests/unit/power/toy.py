@@ -1,26 +1,31 @@
-"""A toy plant for the core's tests: true physics of miners and meters, a step a second, no sockets."""
+"""A toy plant for the core's tests: true physics of miners and meters, a step a second, no sockets.
+
+plant ── t1 ─┬─ f1 (aux 4 kW) ── every other miner
+  town ──┘   └─ f2 (aux 4 kW) ── the rest
+"""
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from controller.power.decide import Decision, decide
 from controller.power.image import Answered, Image, MeterView
-from controller.power.instructions import ArmFeeder, HeartbeatHeard, Instruction
+from controller.power.instructions import ArmFeeder, HeartbeatHeard, Instruction, NewOrder
 from controller.power.site import (
     DispatchPolicy,
     Miner,
     Node,
     NodeKind,
+    OnMeterLoss,
     Policy,
     Site,
     Window,
 )
-from controller.power.state import State
+from controller.power.state import OrderClass, State
 from drivers.contract.capabilities import Dynamics
-from drivers.contract.commands import Applied, Sleep
+from drivers.contract.commands import Applied, Outcome, RefusalReason, Refused, Sleep
 from drivers.contract.quantities import Quality
 from drivers.contract.readings import MinerReading
 
@@ -33,11 +38,15 @@ FIRMWARES = {
     "whatsminer-v2": (WHATSMINER, 3306.0, 114.0),
     "luxos": (LUXOS, 2760.0, 120.0),
 }
+LARGEST_W = 3306.0 * 1.06
+"""No toy miner draws more."""
+SLEEP_W = 30.0
+AUXILIARY_W = 4_000.0
 
 
 @dataclass
 class ToyMiner:
-    """What one miner really does."""
+    """What one miner really does. `slow` stretches its way up beyond its firmware's figures."""
 
     miner: Miner
     true_w: float
@@ -53,18 +62,22 @@ class ToyMiner:
     ramp_s: float = 1.0
     answers: bool = True
     lies: bool = False
+    slow: float = 1.0
 
     def __post_init__(self) -> None:
         self.now_w = self.from_w = self.to_w = self.true_w
 
-    def command(self, sleep: bool, now_s: float) -> None:
-        if self.deaf or not self.answers:
-            return
+    def command(self, now_s: float, *, sleep: bool) -> Outcome:
+        if not self.answers:
+            return Refused(reason=RefusalReason.UNREACHABLE, detail="no route")
+        if self.deaf:
+            return Applied()
         dyn, share = self.miner.dynamics, self.rng.uniform(0.5, 1.0)
         self.from_w, self.moved_s = self.now_w, now_s
-        self.to_w = self.miner.sleep_power_w if sleep else self.true_w
-        self.dead_s = share * (dyn.down_dead_s if sleep else dyn.up_dead_s)
-        self.ramp_s = share * (dyn.down_ramp_s if sleep else dyn.up_ramp_s)
+        self.to_w = SLEEP_W if sleep else self.true_w
+        self.dead_s = share * (dyn.down_dead_s if sleep else self.slow * dyn.up_dead_s)
+        self.ramp_s = share * (dyn.down_ramp_s if sleep else self.slow * dyn.up_ramp_s)
+        return Applied()
 
     def step(self, now_s: float) -> None:
         gone = (now_s - self.moved_s - self.dead_s) / self.ramp_s
@@ -73,7 +86,7 @@ class ToyMiner:
     def read(self, now_s: float) -> MinerReading:
         asleep = self.now_w < 0.3 * self.true_w or self.lies
         rate = 0.0 if asleep else self.miner.rated_hashrate_ths * self.now_w / self.true_w
-        shown_w = 30.0 if self.lies else self.now_w
+        shown_w = SLEEP_W if self.lies else self.now_w
         return MinerReading(
             miner_id=self.miner.miner_id,
             begun_s=now_s - 0.05,
@@ -86,7 +99,11 @@ class ToyMiner:
 
 @dataclass
 class Toy:
-    """Drives `decide` once a second against the toy plant and keeps what the meters showed."""
+    """Drives `decide` once a second against the toy plant and keeps what the meters showed.
+
+    `meter_lag_s`: how old a meter's value is, per node. `clock_step`: how far the wall clock is
+    wrong; monotonic time never is.
+    """
 
     site: Site
     miners: dict[str, ToyMiner]
@@ -94,115 +111,202 @@ class Toy:
     state: State = field(default_factory=State)
     now_s: float = 1000.0
     now: datetime = START
-    meters_w: list[float] = field(default_factory=list)
+    clock_step: timedelta = timedelta()
+    loads_w: list[float] = field(default_factory=list)
     history: list[Decision] = field(default_factory=list)
-    commands: int = 0
+    images: list[Image] = field(default_factory=list)
     bad_meter: Callable[[str, float], Quality] = lambda _name, _now: Quality.GOOD
     beats: bool = True
+    reaffirms: bool = True
     poll_s: int = 5
     readings: dict[str, MinerReading] = field(default_factory=dict)
     answered: list[Answered] = field(default_factory=list)
     town_w: Callable[[float], float] = lambda _now: 0.0
+    meter_lag_s: dict[str, int] = field(default_factory=dict)
+    passed_w: dict[str, list[float]] = field(default_factory=dict)
 
-    def true_w(self, node: str) -> float:
-        return sum(
-            toy.now_w for toy in self.miners.values() if node in self.site.paths[toy.miner.node_id]
-        ) + sum(self.site.nodes[f].auxiliary_w for f in self.site.feeders_below[node])
+    @property
+    def load_w(self) -> float:
+        """What the mines draw now."""
+        return self.loads_w[-1]
 
-    def image(self, instructions: Sequence[Instruction]) -> Image:
+    @property
+    def full_w(self) -> float:
+        """What they draw when all run."""
+        return 2 * AUXILIARY_W + sum(toy.true_w for toy in self.miners.values())
+
+    def true_w(self, node_id: str) -> float:
+        paths, known = self.site.paths, self.site.miners
+        miners_w = sum(
+            toy.now_w
+            for name, toy in self.miners.items()
+            if node_id in paths[known.get(name, toy.miner).node_id]
+        )
+        below = self.site.feeders_below[node_id]
+        return miners_w + sum(self.site.nodes[name].auxiliary_w for name in below)
+
+    def _meters(self) -> dict[str, MeterView]:
         meters = {}
         for node in self.site.nodes.values():
             if node.meter_id is None:
                 continue
-            quality = self.bad_meter(node.node_id, self.now_s)
             true_w = self.true_w(node.node_id)
             true_w += 0.0 if node.kind is NodeKind.FEEDER else self.town_w(self.now_s)
+            lag_s = self.meter_lag_s.get(node.node_id, 0)
+            passed_w = self.passed_w.setdefault(node.node_id, [])
+            passed_w.append(true_w)
+            quality = self.bad_meter(node.node_id, self.now_s)
+            shown_w = passed_w[max(0, len(passed_w) - 1 - lag_s)] * self.rng.gauss(1, 0.002)
             meters[node.meter_id] = MeterView(
                 quality=quality,
-                power_w=true_w * self.rng.gauss(1, 0.002) if quality is Quality.GOOD else None,
+                power_w=shown_w if quality is Quality.GOOD else None,
                 taken_s=self.now_s,
             )
+        return meters
+
+    def _poll(self) -> dict[str, float]:
         unreachable = {}
         for index, (name, toy) in enumerate(self.miners.items()):
             if not toy.answers:
                 unreachable[name] = self.now_s
             elif int(self.now_s) % self.poll_s == index % self.poll_s or name not in self.readings:
                 self.readings[name] = toy.read(self.now_s)
-        beats = (HeartbeatHeard(heard_s=self.now_s, reaffirms=True),) if self.beats else ()
+        return unreachable
+
+    def image(self, instructions: Sequence[Instruction]) -> Image:
+        unreachable = self._poll()
+        beat = HeartbeatHeard(heard_s=self.now_s, reaffirms=self.reaffirms)
+        beats = (beat,) if self.beats and self.site.dispatch is not None else ()
         answered, self.answered = tuple(self.answered), []
         return Image(
-            now=self.now,
+            now=self.now + self.clock_step,
             now_s=self.now_s,
-            meters=meters,
+            meters=self._meters(),
             miners=dict(self.readings),
             unreachable=unreachable,
             answered=answered,
-            instructions=(*beats, *instructions) if self.site.dispatch else tuple(instructions),
+            instructions=(*beats, *instructions),
         )
 
     def tick(self, *instructions: Instruction) -> Decision:
         for toy in self.miners.values():
             toy.step(self.now_s)
-        decision = decide(self.state, self.image(instructions), self.site)
+        image = self.image(instructions)
+        decision = decide(self.state, image, self.site)
         self.state = decision.state
-        for command in decision.commands:
-            self.miners[command.miner_id].command(
-                isinstance(command.command, Sleep), self.now_s
-            )
+        for issued in decision.commands:
+            sleep = isinstance(issued.command, Sleep)
+            outcome = self.miners[issued.miner_id].command(self.now_s, sleep=sleep)
             self.answered.append(
-                Answered(
-                    miner_id=command.miner_id, commanded_s=command.commanded_s, outcome=Applied()
-                )
+                Answered(miner_id=issued.miner_id, commanded_s=issued.commanded_s, outcome=outcome)
             )
-            self.commands += 1
-        self.meters_w.append(self.true_w(self.site.root_id))
+        self.loads_w.append(self.true_w(self.site.root_id))
+        self.images.append(image)
         self.history.append(decision)
         self.now_s += 1.0
         self.now += timedelta(seconds=1)
         return decision
 
-    def run(self, seconds: int) -> Decision:
-        for _ in range(seconds):
+    def run(self, seconds: int, *instructions: Instruction) -> Decision:
+        """Tick on; the instructions come with the first tick."""
+        decision = self.tick(*instructions)
+        for _ in range(seconds - 1):
             decision = self.tick()
         return decision
+
+    def order(
+        self,
+        order_id: str = "o1",
+        *,
+        cap_w: float | None = None,
+        percent: float | None = None,
+        by_w: float | None = None,
+        node_id: str = "plant",
+        issuer: str = "kegoc",
+        order_class: OrderClass = OrderClass.DISPATCH,
+        in_s: float = 0.0,
+        for_s: float = 3600.0,
+        within_s: float | None = None,
+    ) -> NewOrder:
+        """An order stamped now by the toy's wall clock."""
+        begin = self.now + self.clock_step + timedelta(seconds=in_s)
+        return NewOrder(
+            order_id=order_id,
+            issuer=issuer,
+            node_id=node_id,
+            order_class=order_class,
+            valid_from=begin,
+            valid_until=begin + timedelta(seconds=for_s),
+            cap_w=cap_w,
+            curtail_by_w=by_w,
+            curtail_percent=percent,
+            within_s=within_s,
+        )
+
+
+def tree(
+    *,
+    town_rating_w: float | None = None,
+    feeder_rating_w: float = 200e3,
+    on_meter_loss: OnMeterLoss = OnMeterLoss.MODEL,
+) -> list[Node]:
+    """The toy's nodes; `town_rating_w` puts a meter and other load on the transformer."""
+    both_w = 2 * feeder_rating_w
+    feeders = [
+        Node(
+            node_id=name,
+            kind=NodeKind.FEEDER,
+            parent="t1",
+            rating_w=feeder_rating_w,
+            meter_id=f"{name}-meter",
+            auxiliary_w=AUXILIARY_W,
+            on_meter_loss=on_meter_loss,
+            failsafe_w=0.0,
+        )
+        for name in ("f1", "f2")
+    ]
+    transformer = Node(
+        node_id="t1",
+        kind=NodeKind.TRANSFORMER,
+        parent="plant",
+        rating_w=both_w if town_rating_w is None else town_rating_w,
+        meter_id=None if town_rating_w is None else "t1-meter",
+        other_max_w=0.0 if town_rating_w is None else 2e5,
+    )
+    plant = Node(node_id="plant", kind=NodeKind.PLANT, parent=None, rating_w=both_w)
+    return [plant, transformer, *feeders]
+
+
+def policy(**changes: float) -> Policy:
+    """The toy's policy: quick ramps and short minimum times."""
+    settings: dict[str, float] = {
+        "ramp_up_w_per_s": 5_000.0,
+        "ramp_down_w_per_s": 20_000.0,
+        "min_off_s": 20.0,
+        "min_on_s": 20.0,
+        "recover_s": 3.0,
+    }
+    return Policy(**{**settings, **changes})
 
 
 def build(
     *,
-    miners: int = 200,
-    deaf: float = 0.02,
+    miners: int = 100,
+    deaf: int = 0,
+    liars: int = 0,
     firmwares: Sequence[str] = ("antminer-stock", "whatsminer-v2", "luxos"),
     seed: int = 1,
-    policy: dict[str, float] | None = None,
+    nodes: Sequence[Node] | None = None,
+    rules: Policy | None = None,
     windows: Sequence[Window] = (),
     dispatch: DispatchPolicy | None = None,
-    armed: bool = True,
-    town_rating_w: float | None = None,
+    armed: Sequence[str] = ("f1", "f2"),
+    settle_s: int = 10,
 ) -> Toy:
-    """Two feeders under one transformer under the plant, miners spread evenly, settled and armed."""
+    """Miners spread evenly over two feeders, the first `deaf` deaf and the last `liars` lying when
+    told to sleep; settled and armed.
+    """
     rng = random.Random(seed)
-    nodes = [
-        Node(node_id="plant", kind=NodeKind.PLANT, parent=None, rating_w=5e6),
-        Node(
-            node_id="t1",
-            kind=NodeKind.TRANSFORMER,
-            parent="plant",
-            rating_w=town_rating_w or 5e6,
-            meter_id="t1-meter" if town_rating_w else None,
-            other_max_w=2e5,
-        ),
-        *(
-            Node(
-                node_id=name,
-                kind=NodeKind.FEEDER,
-                parent="t1",
-                rating_w=2.5e6,
-                meter_id=f"{name}-meter",
-                auxiliary_w=4_000.0,
-            )
-            for name in ("f1", "f2")
-        ),
-    ]
     toys: dict[str, ToyMiner] = {}
     for i in range(miners):
         firmware = firmwares[i % len(firmwares)]
@@ -214,42 +318,43 @@ def build(
             firmware=firmware,
             rated_power_w=power_w,
             rated_hashrate_ths=ths,
-            sleep_power_w=30.0,
+            sleep_power_w=SLEEP_W,
             dynamics=dynamics,
         )
         toys[miner.miner_id] = ToyMiner(
             miner=miner,
-            true_w=power_w * rng.gauss(1, 0.02),
+            true_w=power_w * min(1.06, max(0.94, rng.gauss(1, 0.02))),
             under_report=rng.uniform(0, 0.05),
-            deaf=rng.random() < deaf,
+            deaf=i < deaf,
             rng=random.Random(rng.random()),
             reports_power=firmware != "antminer-stock",
         )
-    settings = {
-        "ramp_up_w_per_s": 5_000.0,
-        "ramp_down_w_per_s": 20_000.0,
-        "min_off_s": 20.0,
-        "min_on_s": 20.0,
-        "recover_s": 3.0,
-    } | (policy or {})
     site = Site(
         site_id="toy",
         timezone=ZoneInfo("Asia/Bishkek"),
-        nodes={node.node_id: node for node in nodes},
+        nodes={node.node_id: node for node in (tree() if nodes is None else nodes)},
         miners={name: toy.miner for name, toy in toys.items()},
-        policy=Policy(**settings),
+        policy=policy() if rules is None else rules,
         windows=windows,
         dispatch=dispatch,
     )
     toy = Toy(site=site, miners=toys, rng=rng)
-    if armed:
-        toy.tick(ArmFeeder(node_id="f1", by="test"), ArmFeeder(node_id="f2", by="test"))
-    toy.run(10)
+    toy.tick(*(ArmFeeder(node_id=name, by="test") for name in armed))
+    toy.run(settle_s)
+    for liar in list(toys.values())[miners - liars :]:
+        toy.miners[liar.miner.miner_id] = Liar(**vars(liar))
     return toy
 
 
-def with_deaf(toy: Toy, count: int) -> Toy:
-    """Make exactly `count` miners deaf."""
-    for index, miner in enumerate(toy.miners.values()):
-        toy.miners[miner.miner.miner_id] = replace(miner, deaf=index < count)
-    return toy
+@dataclass
+class Liar(ToyMiner):
+    """Told to sleep it says that it sleeps, and draws on."""
+
+    def command(self, now_s: float, *, sleep: bool) -> Outcome:
+        self.lies = sleep
+        return Applied()
+
+
+def over_s(toy: Toy, cap_w: float, since: int) -> int:
+    """Seconds with more than 1 % over a cap, from a tick of the toy's history on."""
+    return sum(load_w > 1.01 * cap_w for load_w in toy.loads_w[since:])
