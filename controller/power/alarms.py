@@ -113,6 +113,10 @@ TABLE: Mapping[AlarmKind, AlarmRow] = {
 }
 
 _NAMED = 5
+_NOT_OBEYING = {
+    TargetState.DEAF: AlarmKind.MINERS_DEAF,
+    TargetState.STUCK: AlarmKind.MINERS_STUCK,
+}
 _MOVING = frozenset({TargetState.CURTAILING, TargetState.RESTORING})
 """A miner on its way up or down may restart and be away for a while: no news until it is late."""
 
@@ -196,10 +200,7 @@ def _recent(since_at: datetime, now: datetime) -> bool:
 def _fleet(image: Image, site: Site, ledger: Ledger) -> Iterator[tuple[AlarmKind, str, str]]:
     found: dict[tuple[AlarmKind, str], list[str]] = {}
     for miner_id, target in ledger.targets.items():
-        kind = {
-            TargetState.DEAF: AlarmKind.MINERS_DEAF,
-            TargetState.STUCK: AlarmKind.MINERS_STUCK,
-        }.get(target.state)
+        kind = _NOT_OBEYING.get(target.state)
         if kind is not None and miner_id in site.miners:
             feeder = site.feeder_of[site.miners[miner_id].node_id]
             found.setdefault((kind, feeder), []).append(miner_id)

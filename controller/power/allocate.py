@@ -76,11 +76,13 @@ def allocate(
     if not any(node.must_go_w > 0 for node in regulation.nodes.values()):
         wake, started_w = _starts(state, image, site, ledger, regulation, skipped, ahead)
         return Allocation(wake=wake, skipped=skipped, short_w={}, started_w=started_w)
-    deadline_s = _time_left_s(state, image)
+    deadline_s = _deadline_s(state, image, site, regulation)
     armed = _down_order(state, image, site, ledger, skipped, deadline_s, armed=True)
     sleep, short_w = _cover(armed, image, site, ledger, regulation)
-    observed = _down_order(state, image, site, ledger, Counter(), deadline_s, armed=False)
-    proposed, _ = _cover(observed, image, site, ledger, regulation, short_w)
+    proposed: tuple[str, ...] = ()
+    if short_w and not set(site.feeders) <= set(state.armed):
+        observed = _down_order(state, image, site, ledger, Counter(), deadline_s, armed=False)
+        proposed, _ = _cover(observed, image, site, ledger, regulation, short_w)
     skipped[SkipReason.NOT_NEEDED] += len(site.miners) - len(sleep) - skipped.total()
     wake, started_w = (), 0.0
     if not sleep:  # what cannot be shed here must not keep the rest of the site asleep
@@ -119,7 +121,11 @@ def _down_order(
         deaf = miner.miner_id in image.unreachable or (
             target is not None and target.state is TargetState.DEAF
         )
-        slow = deadline_s is not None and miner.dynamics.down_s > deadline_s
+        slow = (
+            deadline_s is not None
+            and miner.dynamics.down_s > deadline_s
+            and not _draws_little(miner, target, image)
+        )
         return miner.tier == 0, deaf, slow, -miner.tier, -miner.efficiency_jth, miner.miner_id
 
     return sorted(chosen, key=key)
@@ -244,14 +250,35 @@ def _falls_w(regulation: Regulation, later: Mapping[str, Limit], site: Site) -> 
     }
 
 
-def _time_left_s(state: State, image: Image) -> float | None:
-    """The shortest time left of any order that is being delivered; None without one."""
+def _draws_little(miner: Miner, target: Target | None, image: Image) -> bool:
+    """A miner on its way up that still draws next to nothing frees what it would draw at once."""
+    if target is None or target.state is not TargetState.RESTORING:
+        return False
+    reading = image.miners.get(miner.miner_id)
+    return draw_w(miner, target, image.now_s, reading) < 0.5 * target.baseline_w
+
+
+def _deadline_s(state: State, image: Image, site: Site, regulation: Regulation) -> float | None:
+    """How soon what is shed now must be gone; None when there is time.
+
+    The shortest time left of an order being delivered; once that is over, or where the meters
+    stand above a limit that is in force, the quick firmwares go first.
+    """
     left = [
-        max(0.0, order.start_s + order.within_s - image.now_s)
+        order.start_s + order.within_s - image.now_s
         for order in state.orders.values()
         if order.stage in {OrderStage.WAITING, OrderStage.DELIVERING}
     ]
-    return min(left, default=None)
+    soonest_s = min(left, default=None)
+    if soonest_s is not None:
+        return max(soonest_s, site.policy.urgent_s)
+    over = any(
+        node.measured_w is not None
+        and not node.limit.planned
+        and node.measured_w > (1.0 + site.policy.over_limit) * node.limit.limit_w
+        for node in regulation.nodes.values()
+    )
+    return site.policy.urgent_s if over else None
 
 
 def _up_order(site: Site, ledger: Ledger) -> Iterator[tuple[Miner, Target]]:

@@ -43,6 +43,9 @@ class FeederLoad:
     """When the last descent in flight has had its time and been judged; None with none in
     flight.
     """
+    hoped_until_s: float | None = None
+    """The same without miners known as deaf that are tried once more: no verdict waits for those.
+    """
     up_until_s: float | None = None
     asleep: int = 0
     """Miners confirmed asleep."""
@@ -115,19 +118,22 @@ def _count(load: FeederLoad, miner: Miner, target: Target, now_s: float, policy:
                 load.moving += 1
                 until_s += policy.confirm_s
             if until_s >= now_s:
-                held_s = load.down_until_s
-                load.down_until_s = until_s if held_s is None else max(until_s, held_s)
+                load.down_until_s = _later_s(load.down_until_s, until_s)
+                if target.attempts <= 1:
+                    load.hoped_until_s = _later_s(load.hoped_until_s, until_s)
         case TargetState.RESTORING:
             load.moving += 1
             until_s = target.commanded_s + miner.dynamics.up_s
             if until_s > now_s:
-                load.up_until_s = (
-                    until_s if load.up_until_s is None else max(until_s, load.up_until_s)
-                )
+                load.up_until_s = _later_s(load.up_until_s, until_s)
         case TargetState.DEAF | TargetState.STUCK:
             load.deaf += 1
         case TargetState.RUNNING:
             pass
+
+
+def _later_s(held_s: float | None, until_s: float) -> float:
+    return until_s if held_s is None else max(held_s, until_s)
 
 
 def now_w(feeder: FeederState, load: FeederLoad, auxiliary_w: float) -> float:

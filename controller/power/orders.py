@@ -245,7 +245,7 @@ def _time_is_up(order: Order, image: Image, site: Site, ledger: Ledger) -> bool:
     if over_s < site.policy.verify_hold_s + 2 * site.policy.tick_s:
         return False
     flying = any(
-        ledger.feeders[name].down_until_s is not None
+        ledger.feeders[name].hoped_until_s is not None
         for name in site.feeders_below[site.standing(order.node_id)]
     )
     return not flying or over_s > site.slowest_down_s + site.policy.confirm_s

@@ -126,7 +126,8 @@ class Policy:
     of the whole site. `confirm_s`: how long after a command's full effect a confirming reading
     may still take. `verify_hold_s`: how long the meters must stay under the limit before an order
     is VERIFIED. `service_s`: time to deliver an order that names none. `recover_s`: how long
-    headroom must last before the first start.
+    headroom must last before the first start. `urgent_s`: what must go at once goes from miners
+    that are down in this time, where there are any (θ_max of the reference).
     """
 
     tick_s: float = 1.0
@@ -144,7 +145,7 @@ class Policy:
     recover_s: float = 10.0
     verify_hold_s: float = 5.0
     service_s: float = 60.0
-    fresh_s: float = 90.0
+    urgent_s: float = 10.0
 
 
 @dataclass(frozen=True)

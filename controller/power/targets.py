@@ -229,10 +229,9 @@ def observe(
     if nothing did.
     """
     fresh = reading is not None and reading.begun_s > target.commanded_s
-    asleep = fresh and reading is not None and is_asleep(reading, target.baseline_w)
     match target.state:
         case TargetState.CURTAILING:
-            if asleep:
+            if fresh and reading is not None and is_asleep(reading, target.baseline_w):
                 return replace(target, state=TargetState.CURTAILED, since_s=now_s, attempts=0)
             if now_s > target.commanded_s + miner.dynamics.down_s + policy.confirm_s:
                 said = "still draws" if fresh else "does not answer"
@@ -242,7 +241,7 @@ def observe(
             if newer and reading is not None and shows_awake(reading, target.baseline_w):
                 return _missed(target, now_s, "draws again", retry_s=0.0)
         case TargetState.DEAF:
-            if asleep:
+            if fresh and reading is not None and is_asleep(reading, target.baseline_w):
                 return replace(target, state=TargetState.CURTAILED, since_s=now_s, attempts=0)
         case TargetState.RESTORING:
             return _observe_restoring(miner, target, reading if fresh else None, now_s, policy)
