@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from controller.app.dispatch import DispatchKeys, build_desk, build_link
 from controller.app.fleet import Fleet, build_fleet
 from controller.app.meters import Meter, build_meters
+from controller.channel.frames import ChannelError
 from controller.channel.server import ChannelServer
 from controller.channel.view import SiteImage
 from controller.config.load import SiteConfig, build_site
@@ -39,6 +41,8 @@ from drivers.transport.http import SocketHttp
 from drivers.transport.modbus import SocketModbus
 from drivers.transport.ports import Http, Modbus, TcpJson
 from drivers.transport.tcp_json import SocketTcpJson
+
+_log = structlog.get_logger()
 
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
@@ -208,7 +212,10 @@ async def _run(
 
     def publish(image: SiteImage) -> None:
         for server in published:
-            server.publish(msgspec.msgpack.encode(image))
+            try:
+                server.publish(msgspec.msgpack.encode(image))
+            except ChannelError as error:  # what nobody can be shown must not stop the site
+                _log.error("image_not_shown", error=str(error))
 
     async with AsyncExitStack() as stack:
         http, modbus = SocketHttp(), SocketModbus()

@@ -29,7 +29,7 @@ from controller.cli.options import (
     login_name,
     run_async,
 )
-from controller.cli.screen import power
+from controller.cli.screen import plain, power
 from controller.config.load import SiteConfig
 
 app = typer.Typer()
@@ -142,6 +142,6 @@ def miners(
             about,
             "—" if line.hashrate_ths is None else f"{line.hashrate_ths:.1f} TH/s",
             "—" if line.age_s is None else f"{line.age_s:.0f} s",
-            line.tag or line.why,
+            plain(line.tag or line.why),
         )
-    Console().print(table)
+    Console(markup=False).print(table)

@@ -1,15 +1,24 @@
-"""How a site looks in a terminal: used by `status` and `top`. Reads an image, decides nothing."""
+"""How a site looks in a terminal: used by `status` and `top`. Reads an image, decides nothing.
 
+What matters most stands first. A narrow terminal loses columns from a list, never the reason of a
+limit or the name of what it limits.
+"""
+
+from collections.abc import Iterable
 from datetime import datetime, tzinfo
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from controller.channel.view import AlarmView, NodeView, OrderView, SiteImage
+from controller.channel.view import AlarmView, FleetView, NodeView, OrderView, SiteImage
 
+_WIDE = 120
+"""Columns from which on every table shows all it has."""
 _BAR = 24
+_ID = 24
+"""Longest order id shown whole on a narrow terminal; the protocol allows 64 characters."""
 _PHASES = {
     "normal": "green",
     "ramp_up": "cyan",
@@ -43,19 +52,56 @@ def power(power_w: float | None) -> str:
     return f"{power_w / 1e6:.3f} MW" if abs(power_w) >= 1e6 else f"{power_w / 1e3:.1f} kW"
 
 
+def plain(text: str, style: str = "") -> Text:
+    """Words of a device, a file or a stranger: shown as they are, whatever a terminal would make
+    of them.
+
+    >>> plain("[red]a\x1b[2J")
+    <text '[red]a?[2J' [] ''>
+    """
+    return Text("".join(c if c.isprintable() else "?" for c in text), style)
+
+
 def render(image: SiteImage, zone: tzinfo) -> RenderableType:
-    """The whole screen."""
-    parts: list[RenderableType] = [_head(image, zone), _tree(image), _fleet(image)]
-    if image.orders:
-        parts.append(_orders(image.orders, zone))
-    if image.alarms:
-        parts.append(_alarms(image.alarms, zone))
-    parts.append(_events(image, zone))
-    return Group(*parts)
+    """The whole screen, laid out for the width that it is printed at."""
+    return _Screen(image, zone)
+
+
+class _Screen:
+    """Asks the console how wide it is."""
+
+    def __init__(self, image: SiteImage, zone: tzinfo) -> None:
+        self._image, self._zone = image, zone
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        image, zone, wide = self._image, self._zone, options.max_width >= _WIDE
+        parts: list[RenderableType] = [
+            _head(image, zone),
+            _tree(image, wide=wide),
+            _fleet(image, wide=wide),
+        ]
+        if image.orders:
+            parts.append(_orders(image.orders, zone, wide=wide))
+        if image.alarms:
+            parts.append(_alarms(image.alarms, zone, wide=wide))
+        parts.append(_events(image, zone))
+        yield Group(*parts)
 
 
 def _clock(at: datetime, zone: tzinfo) -> str:
     return at.astimezone(zone).strftime("%H:%M:%S")
+
+
+def _table(title: str | None = None, *, header: bool = True) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+        show_header=header,
+    )
 
 
 def _head(image: SiteImage, zone: tzinfo) -> RenderableType:
@@ -77,7 +123,7 @@ def _head(image: SiteImage, zone: tzinfo) -> RenderableType:
     line.append(f"   tick {tick.last_ms:.0f} ms", "dim")
     if tick.skipped or tick.failed:
         line.append(f" ({tick.skipped} skipped, {tick.failed} failed)", "red")
-    title = f"{image.name or image.site_id}  {_clock(image.at, zone)}"
+    title = plain(f"{image.name or image.site_id}  {_clock(image.at, zone)}")
     return Panel(line, title=title, title_align="left", border_style="dim")
 
 
@@ -97,29 +143,40 @@ def _plant_facts(image: SiteImage) -> list[tuple[str, str]]:
     return facts
 
 
-def _tree(image: SiteImage) -> RenderableType:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("node", "mining now", "limit", "", "why", "through"):
-        table.add_column(
-            name,
-            no_wrap=name != "why",
-            justify="right" if name in {"mining now", "limit", "through"} else "left",
-        )
+def _tree(image: SiteImage, *, wide: bool) -> RenderableType:
+    table = _table()
+    table.add_column("node", no_wrap=True)
+    table.add_column("mining now", no_wrap=True, justify="right")
+    table.add_column("limit", no_wrap=True, justify="right")
+    if wide:
+        table.add_column("", no_wrap=True)
+    table.add_column("why", overflow="fold", min_width=16)
+    if wide:
+        table.add_column("through", no_wrap=True, justify="right")
     depth = _depths(image.nodes)
     for node in sorted(image.nodes, key=lambda n: depth[n.node_id][1]):
-        indent = "  " * depth[node.node_id][0]
+        indent = "  " * depth[node.node_id][0] if wide else " " * depth[node.node_id][0]
         label = Text(f"{indent}{node.node_id}")
         if node.armed is False:
             label.append(" (observed)", "blue")
-        over = node.measured_w is not None and node.measured_w > 1.01 * max(
-            node.limit_w, node.floor_w
-        )
-        measured = Text(power(node.measured_w), "bold red" if over and not node.planned else "bold")
-        why = Text(node.reason, "dim" if node.cap_class in {"plant", "feeder"} else "yellow")
-        if node.planned:
-            why.append(" (planned)", "cyan")
-        table.add_row(label, measured, power(node.limit_w), _bar(node), why, power(node.through_w))
+        cells = [label, _measured(node, wide=wide), Text(power(node.limit_w))]
+        cells += [_bar(node), _why(node), Text(power(node.through_w))] if wide else [_why(node)]
+        table.add_row(*cells)
     return table
+
+
+def _measured(node: NodeView, *, wide: bool) -> Text:
+    if node.measured_w is None and not wide:
+        return Text("meter lost", "red")  # a wide screen says so in the bar
+    over = node.measured_w is not None and node.measured_w > 1.01 * max(node.limit_w, node.floor_w)
+    return Text(power(node.measured_w), "bold red" if over and not node.planned else "bold")
+
+
+def _why(node: NodeView) -> Text:
+    why = plain(node.reason, "dim" if node.cap_class in {"plant", "feeder"} else "yellow")
+    if node.planned:
+        why.append(" (planned)", "cyan")
+    return why
 
 
 def _depths(nodes: list[NodeView]) -> dict[str, tuple[int, str]]:
@@ -149,118 +206,91 @@ def _bar(node: NodeView) -> Text:
     return bar
 
 
-def _fleet(image: SiteImage) -> RenderableType:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    columns = (
-        "miners",
-        "running",
-        "going down",
-        "asleep",
-        "coming up",
-        "deaf",
-        "stuck",
-        "unreachable",
-        "hashrate",
-    )
-    table.add_column("feeder")
-    for name in columns:
-        table.add_column(name, justify="right")
+_TROUBLE = ("deaf", "stuck", "unreachable")
+
+
+def _fleet(image: SiteImage, *, wide: bool) -> RenderableType:
+    table = _table()
+    table.add_column("feeder", no_wrap=True)
+    shown = [
+        name
+        for name in ("miners", "running", "curtailing", "curtailed", "restoring", *_TROUBLE)
+        if wide or name not in _TROUBLE or any(getattr(f, name) for f in image.fleet)
+    ]
+    words = {"curtailing": "going down", "curtailed": "asleep", "restoring": "coming up"}
+    short = {"curtailing": "down", "curtailed": "asleep", "restoring": "up", "unreachable": "lost"}
+    for name in shown:
+        table.add_column((words if wide else short).get(name, name), justify="right", no_wrap=True)
+    table.add_column("hashrate", justify="right", no_wrap=True)
     for fleet in image.fleet:
-        counts = (
-            fleet.miners,
-            fleet.running,
-            fleet.curtailing,
-            fleet.curtailed,
-            fleet.restoring,
-            fleet.deaf,
-            fleet.stuck,
-            fleet.unreachable,
-        )
-        cells = [Text(str(n), "" if n else "dim") for n in counts]
-        for index in (5, 6, 7):
-            if counts[index]:
-                cells[index].stylize("yellow")
-        table.add_row(fleet.feeder, *cells, f"{fleet.hashrate_ths / 1000:.2f} PH/s")
+        counts = (_count(fleet, name) for name in shown)
+        table.add_row(plain(fleet.feeder), *counts, f"{fleet.hashrate_ths / 1000:.2f} PH/s")
     return table
 
 
-def _orders(orders: list[OrderView], zone: tzinfo) -> RenderableType:
-    table = Table(
-        title="orders",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-        header_style="dim",
-        title_style="bold",
-    )
-    for name in (
-        "at",
-        "id",
-        "node",
-        "limit",
-        "from",
-        "stage",
-        "t90",
-        "short by",
-        "delivered",
-        "until",
-    ):
-        table.add_column(name)
+def _count(fleet: FleetView, name: str) -> Text:
+    number: int = getattr(fleet, name)
+    if not number:
+        return Text("0", "dim")
+    return Text(str(number), "yellow" if name in _TROUBLE else "")
+
+
+def _orders(orders: list[OrderView], zone: tzinfo, *, wide: bool) -> RenderableType:
+    table = _table("orders")
+    wanted = "id stage limit t90 short_by node"
+    if wide:
+        wanted = "at id stage limit from t90 short_by delivered until node"
+    columns = [name.replace("_", " ") for name in wanted.split()]
+    for name in columns:
+        table.add_column(name, no_wrap=True, max_width=_ID if name == "id" and not wide else None)
     for order in reversed(orders[-_ORDERS:]):
-        short = order.shortfall_w if order.stage == "failed" else None
-        table.add_row(
-            _clock(order.received_at, zone),
-            order.order_id,
-            order.node_id,
-            power(order.cap_w),
-            power(order.baseline_w),
-            Text(order.stage.upper(), _STAGES.get(order.stage, "dim")),
-            "—" if order.t90_s is None else f"{order.t90_s:.1f} s",
-            power(short),
-            f"{order.delivered_wh / 1000:.1f} kWh",
-            _clock(order.valid_until, zone),
-        )
+        facts = _order_facts(order, zone)
+        table.add_row(*(facts[name] for name in columns))
     return table
 
 
-def _alarms(alarms: list[AlarmView], zone: tzinfo) -> RenderableType:
-    table = Table(
-        title="alarms",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-        show_header=False,
-        title_style="bold",
-    )
+def _order_facts(order: OrderView, zone: tzinfo) -> dict[str, Text | str]:
+    short_w = order.shortfall_w if order.stage == "failed" else None
+    return {
+        "at": _clock(order.received_at, zone),
+        "id": plain(order.order_id),
+        "node": plain(order.node_id),
+        "limit": power(order.cap_w),
+        "from": power(order.baseline_w),
+        "stage": Text(order.stage.upper(), _STAGES.get(order.stage, "dim")),
+        "t90": "—" if order.t90_s is None else f"{order.t90_s:.1f} s",
+        "short by": power(short_w),
+        "delivered": f"{order.delivered_wh / 1000:.1f} kWh",
+        "until": _clock(order.valid_until, zone),
+    }
+
+
+def _alarms(alarms: list[AlarmView], zone: tzinfo, *, wide: bool) -> RenderableType:
+    table = _table("alarms", header=False)
     rank = {"critical": 0, "warning": 1, "info": 2}
     ordered = sorted(alarms, key=lambda a: (rank.get(a.severity, 3), a.since_at))
     for alarm in ordered[:_ALARMS]:
         kind = alarm.alarm_id.partition(":")[0].replace("_", " ")
         style = _SEVERITIES.get(alarm.severity, "")
-        table.add_row(
-            _clock(alarm.since_at, zone),
-            Text(kind, style),
-            alarm.detail,
-            Text(f"→ {alarm.mend}", "dim"),
-        )
+        mend = Text(f"→ {alarm.mend}", "dim")
+        at, what = Text(_clock(alarm.since_at, zone), "dim"), Text(kind, style)
+        table.add_row(*_told(at, what, plain(alarm.detail), mend, wide=wide))
     if len(ordered) > _ALARMS:
-        table.add_row("", f"and {len(ordered) - _ALARMS} more", "", "")
+        table.add_row("", "", f"and {len(ordered) - _ALARMS} more")
     return table
 
 
+def _told(at: Text, what: Text, detail: Text, mend: Text, *, wide: bool) -> Iterable[Text]:
+    """On a narrow terminal what to do stands below what is wrong."""
+    return (at, what, detail, mend) if wide else (at, what, Text("\n").join((detail, mend)))
+
+
 def _events(image: SiteImage, zone: tzinfo) -> RenderableType:
-    table = Table(
-        title="events",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-        show_header=False,
-        title_style="bold",
-    )
+    table = _table("events", header=False)
     for event in image.events[-_EVENTS:]:
         table.add_row(
             Text(_clock(event.at, zone), "dim"),
             Text(event.kind.replace("_", " "), "dim"),
-            event.text,
+            plain(event.text),
         )
     return table

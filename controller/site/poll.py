@@ -22,6 +22,10 @@ _log = structlog.get_logger()
 
 _STEP_S = 0.05
 _BACKOFF_MAX = 8
+_AWAY_MAX = 4
+"""Failed reads in a row that are no reason to ask less often while a miner takes part in an order:
+a stock Antminer's API is away while the miner restarts, and read too late it would pass for deaf.
+"""
 _HUNG_S = 60.0
 """Every driver keeps a deadline of its own, 15 s at most; one that does not is given up here, so
 that it holds no place for ever.
@@ -117,7 +121,7 @@ class MinerPoll:
             self._reading.pop(miner_id, None)
         hastened = miner_id in self._hastened
         period_s = self._pace.order_period_s if hastened else self._pace.period_s
-        period_s *= min(2.0 ** max(0, missed - 1), _BACKOFF_MAX)
+        period_s *= min(2.0 ** max(0, missed - (_AWAY_MAX if hastened else 1)), _BACKOFF_MAX)
         period_s *= 1.0 + _SPREAD * (self._rng.random() - 0.5)
         self._plan(miner_id, max(begun_s + period_s, self._clock.monotonic_s()))
 

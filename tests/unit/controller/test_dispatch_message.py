@@ -175,6 +175,12 @@ def test_random_words_raise_value_errors_only(kind, data):
             "shortfall_w",
         ),
         (
+            lambda: Confirmation(
+                site=SITE, sequence=1, at=AT, of=OF, stage=ConfirmationStage.FAILED, detail=""
+            ),
+            "detail",
+        ),
+        (
             lambda: Setpoint(
                 issuer="ndc",
                 site=SITE,
@@ -320,3 +326,16 @@ def test_secret_must_be_a_small_regular_file(tmp_path):
     write_secret(tmp_path / "big", b"x" * (SECRET_BYTES_MAX + 1))
     with pytest.raises(SecretFileError, match="larger than"):
         read_secret(tmp_path / "big")
+
+
+def test_failed_without_a_meter_says_why_and_carries_no_number():
+    failed = Confirmation(
+        site=SITE,
+        sequence=1,
+        at=AT,
+        of=OF,
+        stage=ConfirmationStage.FAILED,
+        detail="not measured: no meter of the node gives a usable value",
+    )
+    assert b"shortfall_w" not in encode(failed)
+    assert decode(encode(failed), Confirmation) == failed

@@ -1,0 +1,392 @@
+"""Real processes for tests: mosquitto, simulated devices, `naryn run`, and the commands.
+
+Everything listens on loopback. Each process is ended by its own pid, and what it said is in a log
+of its own, shown when a test fails.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+
+from controller.dispatch.sealing import Opened, open_from_site
+from controller.signing import PublicKey, Role, parse_public_key
+
+ROOT = Path(__file__).parents[2]
+QUIET = ROOT / "simulators" / "scenarios" / "quiet.toml"
+MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+SITE_ID = "e2e-hpp"
+PATIENCE_S = 60.0
+FAILSAFE_KW = 12
+FILES_SOFT = 256
+
+SITE = """
+[site]
+id = "e2e-hpp"
+name = "End to end"
+clock = "host"
+
+[control]
+ramp_up_mw_per_min = 3.0
+ramp_down_mw_per_min = 6.0
+min_on_s = 2
+min_off_s = 2
+recover_s = 1
+confirm_s = 5
+verify_hold_s = 2
+service_s = 40
+
+[poll]
+period_s = 3
+order_period_s = 1
+
+[[node]]
+id = "plant"
+kind = "plant"
+rating_kw = 200
+
+[[node]]
+id = "main"
+kind = "feeder"
+parent = "plant"
+rating_kw = 100
+meter = "main"
+auxiliary_kw = 2
+
+[[meter]]
+id = "main"
+map = "siemens-pac4200"
+host = "{meter_host}"
+port = {meter_port}
+
+[dispatch]
+broker_host = "127.0.0.1"
+broker_port = {broker_port}
+site_key_file = "keys/e2e-hpp.key"
+node = "plant"
+heartbeat_timeout_s = 4
+hold_s = 3
+decay_s = 6
+failsafe_kw = {failsafe_kw}
+restart_delay_s = 2
+
+[[dispatch.key]]
+file = "keys/ndc.pub"
+issuer = "ndc"
+roles = ["dispatch", "emergency", "lockout"]
+"""
+
+
+def free_port():
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def eventually(condition, what, within_s=PATIENCE_S):
+    """Wait until `condition()` is true; return what it gave. Fails with `what`."""
+    deadline_s = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline_s, f"not within {within_s:g} s: {what}"
+        time.sleep(0.1)
+    return found
+
+
+def descendants(pid):
+    """Pids of every living child, grandchild and so on of a process."""
+    found, waiting = [], [pid]
+    while waiting:
+        path = Path(f"/proc/{waiting.pop()}")
+        try:
+            tasks = list((path / "task").iterdir())
+            children = [int(c) for t in tasks for c in (t / "children").read_text().split()]
+        except OSError:
+            continue
+        found += children
+        waiting += children
+    return found
+
+
+def alive(pid):
+    """Whether a process runs: neither gone nor a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Program:
+    """One process; its words are in `<name>.log`."""
+
+    def __init__(self, folder, name, command):
+        self.name, self.log = name, folder / f"{name}.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder
+            )
+        self.pid = self.process.pid
+
+    def said(self):
+        """Its whole log."""
+        return self.log.read_text(errors="replace")
+
+    def end(self, number=signal.SIGTERM, within_s=20.0):
+        """Signal it and wait; returns (exit status, seconds). Kills what does not end in time."""
+        begun_s = time.monotonic()
+        if self.process.poll() is None:
+            os.kill(self.pid, number)
+        try:
+            status = self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"{self.name} did not end within {within_s:g} s") from None
+        return status, time.monotonic() - begun_s
+
+
+class Ear:
+    """Hears all that the site and its dispatcher say, by a client of its own."""
+
+    def __init__(self, port, site_key):
+        key = PublicKey.of(
+            parse_public_key(site_key.read_bytes()), issuer=SITE_ID, roles=[Role.SITE]
+        )
+        self._keys = {key.key_id: key}
+        self.messages = []
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        self.client.on_connect = lambda client, *_: client.subscribe("naryn/v1/#", qos=1)
+        self.client.on_message = lambda _c, _u, m: self.messages.append((m.topic, m.payload))
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        eventually(self.client.is_connected, "the ear is connected")
+
+    def say(self, payload):
+        """Publish bytes as an order to the site."""
+        self.client.publish(f"naryn/v1/{SITE_ID}/dispatch/order", payload, qos=1)
+
+    def orders(self):
+        """Envelopes of orders as they went over the wire."""
+        return [payload for topic, payload in self.messages if topic.endswith("/order")]
+
+    def answers(self, order_id=None):
+        """Receipts and confirmations of the site, each checked with its key."""
+        answers = []
+        for topic, payload in self.messages:
+            if topic.endswith("/receipt"):
+                opened = open_from_site(payload, SITE_ID, self._keys)
+                assert isinstance(opened, Opened), opened
+                answers.append(opened.message)
+        return [m for m in answers if order_id is None or m.of.order == order_id]
+
+    def stages(self, order_id):
+        """How far the site said that an order has come."""
+        return [str(answer.stage) for answer in self.answers(order_id)]
+
+    def close(self):
+        """Hang up."""
+        self.client.loop_stop()
+        self.client.disconnect()
+
+
+class Plant:
+    """A folder with a site, and everything around `naryn run`. A context manager.
+
+    `whole`: the shipped scenario as it is, with miners that only pyasic drives, on the firmwares'
+    own ports. Otherwise the same plant with miners of the native drivers, on ports that were free.
+    """
+
+    def __init__(self, *, whole=False):
+        # Short, and not pytest's: a Unix socket's path has 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="naryn-e2e-"))
+        self.programs, self.whole = [], whole
+        self.broker_port = free_port()
+        names = ("http",) if whole else ("http", "rpc", "grpc")
+        self.ports = {name: free_port() for name in names}
+
+    def __enter__(self):
+        try:
+            self._begin()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def _begin(self):
+        scenario, meter = self._scenario()
+        self.start_broker()
+        moved = [w for name, port in self.ports.items() for w in ("--port", f"{name}={port}")]
+        simulators = [sys.executable, "-m", "simulators"]
+        self.truth = self.folder / "truth.jsonl"
+        self.devices = self.start(
+            "devices", [*simulators, "serve", scenario, *moved, "--truth", str(self.truth)]
+        )
+        for name in (SITE_ID, "ndc", "stranger"):
+            self.naryn("keys", "new", name, "--out", "keys")
+        (self.folder / "site.toml").write_text(
+            SITE.format(
+                meter_host=meter[0],
+                meter_port=meter[1],
+                broker_port=self.broker_port,
+                failsafe_kw=FAILSAFE_KW,
+            )
+        )
+        fleet = subprocess.run(
+            [*simulators, "inventory", scenario, *moved], check=True, capture_output=True, text=True
+        )
+        (self.folder / "miners.csv").write_text(fleet.stdout)
+        self.naryn("inventory", "import", "miners.csv")
+        eventually(self._devices_listen, "the devices listen")
+        self.ear = Ear(self.broker_port, self.folder / "keys" / f"{SITE_ID}.pub")
+
+    def _devices_listen(self):
+        assert self.devices.process.poll() is None, self.devices.said()
+        return '"ready": true' in self.devices.said()
+
+    def _scenario(self):
+        if self.whole:
+            return "quiet", ("127.20.1.1", 5020)
+        text = QUIET.read_text()
+        for theirs, ours in (
+            ('"luxos"', '"whatsminer-v2"'),
+            ('"braiins"', '"whatsminer-v2"'),
+            ('"Antminer S19k Pro"', '"WhatsMiner M50S"'),
+            ('"Antminer S19j Pro"', '"WhatsMiner M50S"'),
+            ("127.20.1.", "127.20.9."),
+        ):
+            assert theirs in text
+            text = text.replace(theirs, ours)
+        port = free_port()
+        text = text.replace("port = 5020", f"port = {port}")
+        path = self.folder / "quiet.toml"
+        path.write_text(text)
+        return str(path), ("127.20.9.1", port)
+
+    def start(self, name, command):
+        """Start a process that ends with this plant."""
+        program = Program(self.folder, name, command)
+        self.programs.append(program)
+        return program
+
+    def start_broker(self):
+        """Start mosquitto on the plant's port; it remembers nothing."""
+        config = self.folder / "mosquitto.conf"
+        config.write_text(
+            f"persistence false\nuser root\nlistener {self.broker_port} 127.0.0.1\n"
+            "allow_anonymous true\n"
+        )
+        self.broker = self.start("broker", [MOSQUITTO, "-c", str(config)])
+        eventually(lambda: listens("127.0.0.1", self.broker_port), "mosquitto listens")
+
+    def run_site(self):
+        """Start `naryn run` and wait until it shows itself."""
+        usual = f"ulimit -Sn {FILES_SOFT} && exec "  # as a login shell or an init system starts it
+        command = shlex.join([*NARYN, "run", "site.toml"])
+        site = self.start("site", ["bash", "-c", usual + command])
+        eventually(
+            lambda: self.status() is not None or site.process.poll(), "the site shows itself"
+        )
+        assert site.process.poll() is None, site.said()[-2000:]
+        return site
+
+    def beat(self):
+        """Start the dispatcher's heartbeat."""
+        return self.start(
+            "heartbeat",
+            [*NARYN, "dispatch", "heartbeat", *self._dispatcher("ndc"), "--every", "1s"],
+        )
+
+    def mine(self):
+        """Run the site armed, heartbeats coming, until every miner is read and the plant mines."""
+        self.beat()
+        site = self.run_site()
+        self.naryn("arm", "main", "--without-watchdog")
+        eventually(lambda: self.status()["dispatcher"]["state"] == "heard", "heartbeats are heard")
+        eventually(self._all_read, "every miner is read")
+        return site
+
+    def _all_read(self):
+        lines = json.loads(self.naryn("miners", "--json").stdout)
+        load_w = self.node("plant")["measured_w"]
+        read = all(line["age_s"] is not None for line in lines)
+        return read and load_w is not None and load_w > 0.9 * self.truth_w()
+
+    def naryn(self, *words, status=0, within_s=90.0):
+        """Run a command of the command line to its end; its exit status must be `status`."""
+        done = subprocess.run(
+            [*NARYN, *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            timeout=within_s,
+        )
+        assert status is None or done.returncode == status, (words, done.stdout, done.stderr)
+        return done
+
+    def _dispatcher(self, name):
+        return [
+            *("--broker", f"127.0.0.1:{self.broker_port}", "--site", SITE_ID),
+            *("--key", f"keys/{name}.key", "--site-key", f"keys/{SITE_ID}.pub"),
+        ]
+
+    def order_words(self, order_id, cap_w, *, key="ndc"):
+        """The command that orders a limit of the plant and waits for its proof."""
+        return [
+            *("dispatch", "order", *self._dispatcher(key), "--node", "plant", "--id", order_id),
+            *("--cap-w", str(cap_w), "--for", "10m", "--wait", "--timeout", "80s", "--json"),
+        ]
+
+    def status(self):
+        """The running site's image; None while it does not answer."""
+        done = self.naryn("status", "--json", status=None)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def node(self, node_id):
+        """A node of the running site's image."""
+        return next(n for n in self.status()["nodes"] if n["node_id"] == node_id)
+
+    def order(self, order_id):
+        """An order of the running site's image; None when it has none of this id."""
+        image = self.status()
+        orders = [] if image is None else image["orders"]
+        return next((o for o in orders if o["order_id"] == order_id), None)
+
+    def truths_w(self):
+        """True mining load at the feeder, second by second, by the simulator's own record."""
+        lines = self.truth.read_text().splitlines()
+        return [json.loads(line)["mining_w"] for line in lines]
+
+    def truth_w(self):
+        """True mining load now."""
+        return self.truths_w()[-1]
+
+    def __exit__(self, kind, error, trace):
+        if hasattr(self, "ear"):
+            self.ear.close()
+        for program in reversed(self.programs):
+            if program.process.poll() is None:
+                program.end()
+        if error is not None:
+            for program in self.programs:
+                sys.stderr.write(f"--- {program.name}\n{program.said()[-3000:]}\n")
+        shutil.rmtree(self.folder)
+
+
+NARYN = [sys.executable, "-m", "controller.cli.main"]
+
+
+def listens(host, port):
+    """Whether somebody listens there."""
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex((host, port)) == 0

@@ -1,0 +1,333 @@
+"""The polling of miners and meters, on a virtual clock."""
+
+import asyncio
+import random
+
+import pytest
+
+from controller.cli.scenario.virtual_time import VirtualClock, run_virtual
+from controller.site.poll import MinerPoll, PollPace, poll_meter
+from controller.site.slots import MeterSlot, MinerSlots
+from drivers.contract.errors import Malformed, Unreachable
+from drivers.contract.quantities import Quality, Signal
+from drivers.contract.readings import MinerReading
+from tests.services.site_ground import RULE, START, meter_reading
+
+PACE = PollPace(period_s=30.0, order_period_s=5.0, reads_max=4)
+
+
+class Scripted:
+    """A driver whose reads take `takes_s` and may raise `error`; notes when each began."""
+
+    def __init__(self, miner_id, clock, *, takes_s=0.1, error=None):
+        self.miner_id, self.clock, self.takes_s, self.error = miner_id, clock, takes_s, error
+        self.begun_s = []
+        self.reading_now = 0
+
+    async def read(self):
+        begun_s = self.clock.monotonic_s()
+        self.begun_s.append(begun_s)
+        self.reading_now += 1
+        try:
+            await asyncio.sleep(self.takes_s)
+        finally:
+            self.reading_now -= 1
+        if self.error is not None:
+            raise self.error
+        return MinerReading(
+            miner_id=self.miner_id, begun_s=begun_s, taken_s=self.clock.monotonic_s()
+        )
+
+
+def unreachable(name="m0"):
+    return Unreachable(name, "read", "no whole reply within 5 s", connected=False)
+
+
+async def polled(drivers, seconds, *, pace=PACE, during=None):
+    """Poll for some virtual seconds; `during(poll, slots)` runs beside it."""
+    slots = MinerSlots()
+    poll = MinerPoll(drivers, slots, VirtualClock(START), pace, random.Random(3))
+    running = asyncio.create_task(poll.run())
+    if during is not None:
+        await during(poll, slots)
+    await asyncio.sleep(seconds - asyncio.get_running_loop().time())
+    assert not running.done(), "the polling ended by itself"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return slots
+
+
+def gaps(driver):
+    return [b - a for a, b in zip(driver.begun_s, driver.begun_s[1:], strict=False)]
+
+
+def fleet(count, **script):
+    clock = VirtualClock(START)
+    return {f"m{i}": Scripted(f"m{i}", clock, **script) for i in range(count)}
+
+
+def test_each_miner_is_read_once_a_period_and_out_of_step():
+    miners = fleet(20)
+    run_virtual(polled(miners, 200.0))
+    for driver in miners.values():
+        assert driver.begun_s[0] <= 6.0, "the first round is over in one order period"
+        assert all(28.0 <= gap <= 32.0 for gap in gaps(driver)), gaps(driver)
+    firsts = [driver.begun_s[0] for driver in miners.values()]
+    assert max(firsts) - min(firsts) > 2.0, "the first round is spread"
+
+
+def test_a_hastened_miner_is_read_at_the_orders_pace_and_back():
+    miners = fleet(2)
+
+    async def during(poll, _slots):
+        await asyncio.sleep(50.0)
+        poll.hasten(["m0"])
+        await asyncio.sleep(50.0)
+        poll.hasten([])
+
+    run_virtual(polled(miners, 200.0, during=during))
+    hastened = [s for s in miners["m0"].begun_s if 50.0 <= s < 100.0]
+    assert hastened[0] <= 55.1
+    assert 9 <= len(hastened) <= 11
+    later = [s for s in miners["m0"].begun_s if s > 106.0]
+    assert len(later) <= 4
+    assert all(gap > 28.0 for gap in gaps(miners["m1"])), "the other keeps its pace"
+
+
+def test_hastening_again_and_again_does_not_push_a_read_back():
+    miners = fleet(1)
+
+    async def during(poll, _slots):
+        for _ in range(30):
+            poll.hasten(["m0"])
+            await asyncio.sleep(1.0)
+
+    run_virtual(polled(miners, 31.0, during=during))
+    assert len(miners["m0"].begun_s) >= 6
+
+
+def test_a_failing_miner_is_asked_less_and_less_up_to_eight_periods():
+    miners = fleet(1, error=unreachable())
+    slots = run_virtual(polled(miners, 1500.0))
+    factors = [gap / 30.0 for gap in gaps(miners["m0"])]
+    for factor, wanted in zip(factors, (1, 2, 4, 8, 8), strict=False):
+        assert factor == pytest.approx(wanted, rel=0.06)
+    assert "m0" in slots.unreachable
+    assert "no whole reply" in slots.errors["m0"]
+
+
+def test_a_miner_of_an_order_that_restarts_is_asked_on_at_the_orders_pace():
+    miners = fleet(1, error=unreachable())
+
+    async def during(poll, _slots):
+        poll.hasten(["m0"])
+        await asyncio.sleep(0)
+
+    run_virtual(polled(miners, 150.0, during=during))
+    factors = [gap / 5.0 for gap in gaps(miners["m0"])]
+    for factor, wanted in zip(factors, (1, 1, 1, 1, 2, 4, 8), strict=False):
+        assert factor == pytest.approx(wanted, rel=0.06)
+
+
+def test_one_lost_packet_is_no_news_two_are_and_an_answer_mends_it():
+    miners = fleet(1)
+    seen = []
+
+    async def during(_poll, slots):
+        for error in (None, unreachable(), unreachable(), None):
+            miners["m0"].error = error
+            count = len(miners["m0"].begun_s)
+            for _ in range(1_000):
+                if len(miners["m0"].begun_s) > count and not miners["m0"].reading_now:
+                    break
+                await asyncio.sleep(0.5)
+            seen.append("m0" in slots.unreachable)
+
+    slots = run_virtual(polled(miners, 300.0, during=during))
+    assert seen == [False, False, True, False]
+    assert slots.errors == {}
+
+
+def test_reads_under_way_are_bounded():
+    miners = fleet(40, takes_s=3.0)
+    most = 0
+
+    async def during(_poll, _slots):
+        nonlocal most
+        for _ in range(600):
+            most = max(most, sum(driver.reading_now for driver in miners.values()))
+            await asyncio.sleep(0.1)
+
+    run_virtual(polled(miners, 61.0, during=during))
+    assert most == PACE.reads_max
+    assert all(driver.begun_s for driver in miners.values()), "each has its turn"
+
+
+def test_hung_drivers_cost_their_own_time_and_give_their_places_back():
+    clock = VirtualClock(START)
+    hung = {f"h{i}": Scripted(f"h{i}", clock, takes_s=1e9) for i in range(PACE.reads_max)}
+    well = fleet(4)
+
+    async def during(_poll, slots):
+        await asyncio.sleep(400.0)
+        assert set(slots.unreachable) <= set(hung)
+
+    slots = run_virtual(polled({**hung, **well}, 600.0, during=during))
+    for driver in well.values():
+        assert len(driver.begun_s) >= 5
+    assert set(slots.unreachable) == set(hung)
+
+
+@pytest.mark.parametrize("error", [KeyError("bug"), ZeroDivisionError(), ValueError("x")], ids=repr)
+def test_a_driver_with_a_bug_goes_on_being_polled(error):
+    miners = fleet(1, error=error)
+
+    async def during(_poll, _slots):
+        await asyncio.sleep(100.0)
+        miners["m0"].error = None
+
+    slots = run_virtual(polled(miners, 400.0, during=during))
+    assert "m0" in slots.readings
+    assert slots.unreachable == {}
+
+
+def test_the_end_cancels_reads_under_way():
+    miners = fleet(3, takes_s=1000.0)
+    run_virtual(polled(miners, 20.0))
+    assert [driver.reading_now for driver in miners.values()] == [0, 0, 0]
+
+
+def test_an_older_reading_never_replaces_a_newer_one():
+    slots = MinerSlots()
+    newer = MinerReading(miner_id="m0", begun_s=10.0, taken_s=10.1)
+    slots.put(newer)
+    slots.put(MinerReading(miner_id="m0", begun_s=9.0, taken_s=12.0))
+    assert slots.readings["m0"] is newer
+
+
+class Meter:
+    """Answers from a script: a power, None (NaN at the wire), or an error; the last one stays."""
+
+    def __init__(self, *script, raw=None, takes_s=0.05):
+        self.script, self.raw, self.takes_s = list(script), raw, takes_s
+        self.begun_s = []
+
+    async def read(self):
+        clock = VirtualClock(START)
+        self.begun_s.append(clock.monotonic_s())
+        said = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        await asyncio.sleep(self.takes_s)
+        if isinstance(said, Exception):
+            raise said
+        return meter_reading(self.begun_s[-1], said, raw=self.raw)
+
+
+def metered(meter, seconds, *, expected_w=None):
+    """Poll a meter for some seconds; the view of each second."""
+
+    async def run():
+        slot, clock = MeterSlot(meter_id="f1-meter", rule=RULE), VirtualClock(START)
+        running = asyncio.create_task(poll_meter(meter, slot, clock, 1.0))
+        views = []
+        for _ in range(seconds):
+            await asyncio.sleep(1.0)
+            views.append(slot.view(clock.monotonic_s(), expected_w))
+        assert not running.done(), "the reading ended by itself"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return views, slot
+
+    return run_virtual(run())
+
+
+def lost():
+    return Unreachable("f1-meter", "read", "connection refused", connected=False)
+
+
+def test_a_meter_is_read_on_a_fixed_grid():
+    meter = Meter(5000.0, takes_s=0.3)
+    views, _ = metered(meter, 10)
+    assert meter.begun_s == pytest.approx([float(i) for i in range(10)], abs=0.01)
+    assert {view.quality for view in views} == {Quality.GOOD}
+    assert views[-1].power_w == 5000.0
+
+
+def test_a_missed_meter_ages_to_stale_and_shows_no_power():
+    views, slot = metered(Meter(5000.0, 5000.0, lost()), 10)
+    marks = "".join(view.quality.value[0] for view in views)
+    assert marks == "gggg" + "s" * 6
+    assert [view.power_w is None for view in views] == [False] * 4 + [True] * 6
+    assert views[-1].fault == "connection refused"
+    assert slot.track.age_s == pytest.approx(9.0, abs=0.2)
+
+
+def test_a_meter_never_read_is_bad_not_zero():
+    views, _ = metered(Meter(lost()), 3)
+    assert {view.quality for view in views} == {Quality.BAD}
+    assert views[-1].power_w is None
+    assert views[-1].fault == "connection refused"
+
+
+def test_a_frozen_meter_turns_bad_and_says_so():
+    views, _ = metered(Meter(5000.0, raw=(1, 2)), 20)
+    marks = "".join(view.quality.value[0] for view in views)
+    assert marks.startswith("ggggggggg")
+    assert marks.endswith("bbbbbbb")
+    assert "frozen" in views[-1].fault
+    assert views[-1].power_w is None
+    assert views[-1].frequency_hz is None
+
+
+def test_a_meter_frozen_at_no_load_is_found_by_what_the_miners_say():
+    quiet, _ = metered(Meter(0.0, raw=(0, 0)), 20)
+    assert quiet[-1].quality is Quality.GOOD
+    contradicted, _ = metered(Meter(0.0, raw=(0, 0)), 20, expected_w=50e3)
+    assert contradicted[-1].quality is Quality.BAD
+
+
+def test_nan_is_bad_at_once_and_never_zero():
+    views, _ = metered(Meter(5000.0, None, None, 5000.0), 6)
+    marks = "".join(view.quality.value[0] for view in views)
+    assert marks == "gbbggg"
+    assert all(view.power_w is None for view in views if view.quality is Quality.BAD)
+
+
+def test_a_meter_driver_with_a_bug_is_read_again():
+    views, slot = metered(Meter(KeyError("bug"), KeyError("bug"), 5000.0), 5)
+    assert views[0].fault.startswith("driver: KeyError")
+    assert views[-1].power_w == 5000.0
+    assert slot.fault is None
+
+
+def test_a_hung_meter_is_given_up_and_read_again():
+    meter = Meter(5000.0, takes_s=1e6)
+
+    async def heal():
+        slot, clock = MeterSlot(meter_id="f1-meter", rule=RULE), VirtualClock(START)
+        running = asyncio.create_task(poll_meter(meter, slot, clock, 1.0))
+        await asyncio.sleep(30.0)
+        meter.takes_s = 0.05
+        await asyncio.sleep(60.0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return slot.view(clock.monotonic_s(), None)
+
+    assert run_virtual(heal()).quality is Quality.GOOD
+
+
+def test_garbage_from_a_meter_is_a_missed_read():
+    error = Malformed("f1-meter", "read", "3 words instead of 2")
+    views, _ = metered(Meter(5000.0, error), 8)
+    assert views[-1].quality is Quality.STALE
+    assert views[-1].fault == "3 words instead of 2"
+
+
+def test_a_late_read_is_not_made_up_for():
+    meter = Meter(5000.0, takes_s=2.5)
+    metered(meter, 11)
+    assert len(meter.begun_s) <= 5
+
+
+def test_power_needs_its_own_good_quality():
+    slot = MeterSlot(meter_id="plc", rule=RULE, primary=Signal.NET_HEAD_M)
+    assert slot.view(1.0, None).power_w is None
