@@ -36,7 +36,10 @@ class NodeView(_View, frozen=True, kw_only=True):
 
 
 class FleetView(_View, frozen=True, kw_only=True):
-    """Miners of one feeder by what they are doing; `hashrate_ths` sums those that hash."""
+    """Miners of one feeder by what they are doing.
+
+    `hashrate_ths` sums those that hash and answer; None while none was read.
+    """
 
     feeder: str
     miners: int
@@ -47,7 +50,7 @@ class FleetView(_View, frozen=True, kw_only=True):
     deaf: int
     stuck: int
     unreachable: int
-    hashrate_ths: float
+    hashrate_ths: float | None
 
 
 class OrderView(_View, frozen=True, kw_only=True):

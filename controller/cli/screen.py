@@ -209,6 +209,10 @@ def _bar(node: NodeView) -> Text:
 _TROUBLE = ("deaf", "stuck", "unreachable")
 
 
+def _rate(hashrate_ths: float | None) -> str:
+    return "—" if hashrate_ths is None else f"{hashrate_ths / 1000:.2f} PH/s"
+
+
 def _fleet(image: SiteImage, *, wide: bool) -> RenderableType:
     table = _table()
     table.add_column("feeder", no_wrap=True)
@@ -224,7 +228,7 @@ def _fleet(image: SiteImage, *, wide: bool) -> RenderableType:
     table.add_column("hashrate", justify="right", no_wrap=True)
     for fleet in image.fleet:
         counts = (_count(fleet, name) for name in shown)
-        table.add_row(plain(fleet.feeder), *counts, f"{fleet.hashrate_ths / 1000:.2f} PH/s")
+        table.add_row(plain(fleet.feeder), *counts, _rate(fleet.hashrate_ths))
     return table
 
 

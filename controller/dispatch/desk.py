@@ -20,7 +20,6 @@ from controller.dispatch.acceptance import (
     Arrival,
     HeartbeatClock,
     InForce,
-    KnownOrder,
     Rejected,
     SequenceBook,
     SiteView,
@@ -38,6 +37,7 @@ from controller.dispatch.message import (
 from controller.dispatch.ports import Inbound, Link
 from controller.dispatch.receipts import Stamp
 from controller.dispatch.sealing import seal
+from controller.dispatch.standing import caps_now_w, known_orders, least_cap_w
 from controller.dispatch.topics import event_topic, receipt_topic, status_topic
 from controller.power.alarms import Severity
 from controller.power.decide import Decision
@@ -170,9 +170,9 @@ class Desk:
             site=self._site.site_id,
             keys=self._keys,
             caps_now_w=caps_now_w(state, self._site, now_s),
-            orders=_known(state, earlier),
+            orders=known_orders(state, earlier),
             setpoints={
-                node: InForce(held.issuer, held.sequence, int(held.cap_w))
+                node: InForce(held.issuer, held.sequence, least_cap_w(node, held, state, now_s))
                 for node, held in state.setpoints.items()
             },
             clock=self._clock.view(inbound.received_at, inbound.received_s, synced=synced),
@@ -361,28 +361,3 @@ def _unmeasured(order: Order) -> str | None:
     """Why a FAILED order has no shortfall."""
     failed = order.stage is OrderStage.FAILED and _shortfall_w(order) is None
     return "not measured: no meter of the node gives a usable value" if failed else None
-
-
-def caps_now_w(state: State, site: Site, now_s: float) -> dict[str, float]:
-    """What rating and the dispatcher's own caps in force allow at each node, in W."""
-    caps = {name: node.rating_w for name, node in site.nodes.items()}
-    for setpoint in state.setpoints.values():
-        if setpoint.node_id in caps:
-            caps[setpoint.node_id] = min(caps[setpoint.node_id], setpoint.cap_w)
-    for order in state.orders.values():
-        if order.stage.in_force and now_s < order.expires_s and order.node_id in caps:
-            caps[order.node_id] = min(caps[order.node_id], order.cap_w)
-    return caps
-
-
-def _known(state: State, earlier: Sequence[Instruction]) -> dict[str, KnownOrder]:
-    known = {
-        name: KnownOrder(order.node_id, order.order_class, order.stage.in_force)
-        for name, order in state.orders.items()
-    }
-    for instruction in earlier:
-        if isinstance(instruction, NewOrder):
-            known[instruction.order_id] = KnownOrder(
-                instruction.node_id, instruction.order_class, in_force=True
-            )
-    return known

@@ -6,8 +6,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
-PAYLOAD_BYTES_MAX = 65_536
-"""What is larger is dropped unread; the protocol's messages stay under 2 KiB."""
+PAYLOAD_BYTES_MAX = 131_072
+"""What is larger is dropped unread. Twice an envelope's bound, so that one that is too large is
+still answered: REJECTED, OVERSIZED. The protocol's own messages stay under 2 KiB.
+"""
 INBOX_MAX = 256
 OUTBOX_MAX = 1_024
 

@@ -179,7 +179,7 @@ def _step(
     if order.stage is OrderStage.WAITING:
         order = replace(order, stage=OrderStage.DELIVERING)
     if node.measured_w is None:
-        order = replace(order, under_since_s=None, measured_w=None)
+        order = replace(order, under_since_s=None, measured_w=None, shortfall_w=None)
     else:
         order = _measure(order, image, site, node, node.measured_w, previous_s)
     if order.stage is not OrderStage.DELIVERING:

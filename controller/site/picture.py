@@ -124,7 +124,7 @@ class Pages:
     def _fleet(self, decision: Decision, image: Image) -> list[FleetView]:
         counts = {name: dict.fromkeys(TargetState, 0) for name in self._site.feeders}
         unreachable = dict.fromkeys(self._site.feeders, 0)
-        hashing = dict.fromkeys(self._site.feeders, 0.0)
+        hashing: dict[str, float | None] = dict.fromkeys(self._site.feeders)
         targets, feeder_of = decision.state.targets, self._site.feeder_of
         for miner in self._site.miners.values():
             feeder = feeder_of[miner.node_id]
@@ -133,8 +133,10 @@ class Pages:
             if miner.miner_id in image.unreachable:
                 unreachable[feeder] += 1
             reading = image.miners.get(miner.miner_id)
-            if reading is not None and reading.hashing and reading.hashrate_ths is not None:
-                hashing[feeder] += reading.hashrate_ths
+            if reading is None or miner.miner_id in image.unreachable:
+                continue
+            rate_ths = reading.hashrate_ths if reading.hashing else 0.0
+            hashing[feeder] = (hashing[feeder] or 0.0) + (rate_ths or 0.0)
         return [
             FleetView(
                 feeder=name,

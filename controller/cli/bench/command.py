@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from controller.app.site import keep_what_stays
 from controller.cli.bench import report
 from controller.cli.bench.fleet import build_plant
 from controller.cli.bench.tick import Stopwatch, WrongDecisionsError, play, play_idle, prove
@@ -58,6 +59,7 @@ def measure(miners: int, ticks: int, seed: int) -> dict[str, Any]:
         machine = report.machine(core, Path(folder))
         place = Path(folder) / "journal.db"
         first = World(plant, seed)
+        keep_what_stays()  # as `naryn run` does once it is put together
         with Journal(place, site_id="bench", boot_id="bench", now=first.now) as journal:
             record = play(plant, ticks, seed, decide, stopwatch, journal)
     idle_over_w = play_idle(plant, ticks, seed)

@@ -4,6 +4,7 @@ import struct
 
 from controller.cli.scenario.virtual_time import VirtualClock
 from drivers.contract.commands import Applied, Command, LimitPower, Sleep, Wake
+from drivers.contract.errors import Unreachable
 from drivers.miners.pyasic_any.messages import Target, Values
 from drivers.miners.pyasic_any.port import Heard, MemoryPyasic
 from drivers.transport.memory import (
@@ -89,9 +90,17 @@ class Twins:
         words = struct.unpack(f">{asked.count}H", served.pdu[2:])
         return RegistersAnswer(words=words, after_s=after_s)
 
+    def _by_pyasic(self, target: Target, operation: str) -> Persona:
+        """The miner, if it takes a connection; otherwise what the child process says of it."""
+        try:
+            return self._persona(target.host, _RPC)
+        except ConnectionRefusedError as error:
+            detail = str(error)
+            raise Unreachable(target.device, operation, detail, connected=False) from None
+
     def _read(self, target: Target) -> Heard:
         """What pyasic makes of a miner: the figures that the firmware reports of its physics."""
-        persona = self._persona(target.host, _RPC)
+        persona = self._by_pyasic(target, "read")
         if persona.fault in {"hang", "garbage", "huge"}:
             return Heard(said=None)
         miner, liar = persona.miner, persona.fault == "liar"
@@ -110,7 +119,7 @@ class Twins:
         return Heard(said=values, after_s=_PYASIC_READ_S + slow_s)
 
     def _apply(self, target: Target, command: Command) -> Heard:
-        persona, now_s = self._persona(target.host, _RPC), self._clock.monotonic_s()
+        persona, now_s = self._by_pyasic(target, "apply"), self._clock.monotonic_s()
         if persona.fault in {"hang", "garbage", "huge"}:
             return Heard(said=None)
         match command:
