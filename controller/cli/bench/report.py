@@ -131,7 +131,7 @@ def machine(pinned_core: int | None, journal_folder: Path) -> dict[str, Any]:
         "load_1m": round(os.getloadavg()[0], 2),
         "kernel": platform.release(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "gc": f"{'on' if gc.isenabled() else 'off'}, {gc.get_threshold()}, frozen at start",
+        "gc": f"as run: {'on' if gc.isenabled() else 'off'}, {gc.get_threshold()}, frozen at start",
         "journal_filesystem": _filesystem(journal_folder),
     }
 

@@ -109,7 +109,7 @@ def test_the_page_explains_every_word_of_the_object(result):
 def test_machine_says_how_it_was_measured(result):
     machine = result["machine"]
     assert machine["pinned_core"] in os.sched_getaffinity(0)
-    assert machine["gc"].startswith("as in production: on")
+    assert machine["gc"].startswith("as run: on")
     assert machine["cores"] == os.cpu_count()
     assert machine["journal_filesystem"]
 
