@@ -84,6 +84,15 @@ class SetpointView(_View, frozen=True, kw_only=True):
     valid_until: datetime
 
 
+class PlannedView(_View, frozen=True, kw_only=True):
+    """A limit that is still to come; the load comes down so as to arrive at `begins_at`."""
+
+    node_id: str
+    cap_w: float
+    begins_at: datetime
+    reason: str
+
+
 class MeterView(_View, frozen=True, kw_only=True):
     """One meter or PLC. `signals` holds every usable value by its name, which ends in the unit."""
 
@@ -149,6 +158,7 @@ class SiteImage(_View, frozen=True, kw_only=True):
     fleet: list[FleetView]
     orders: list[OrderView]
     setpoints: list[SetpointView]
+    planned: list[PlannedView]
     meters: list[MeterView]
     alarms: list[AlarmView]
     events: list[EventView]

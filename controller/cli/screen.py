@@ -12,7 +12,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from controller.channel.view import AlarmView, FleetView, NodeView, OrderView, SiteImage
+from controller.channel.view import (
+    AlarmView,
+    FleetView,
+    NodeView,
+    OrderView,
+    PlannedView,
+    SiteImage,
+)
 
 _WIDE = 120
 """Columns from which on every table shows all it has."""
@@ -80,6 +87,8 @@ class _Screen:
             _tree(image, wide=wide),
             _fleet(image, wide=wide),
         ]
+        if image.planned:
+            parts.append(_planned(image.planned[0], image.at, zone))
         if image.orders:
             parts.append(_orders(image.orders, zone, wide=wide))
         if image.alarms:
@@ -125,6 +134,15 @@ def _head(image: SiteImage, zone: tzinfo) -> RenderableType:
         line.append(f" ({tick.skipped} skipped, {tick.failed} failed)", "red")
     title = plain(f"{image.name or image.site_id}  {_clock(image.at, zone)}")
     return Panel(line, title=title, title_align="left", border_style="dim")
+
+
+def _planned(planned: PlannedView, now: datetime, zone: tzinfo) -> RenderableType:
+    wait_s = max(0, round((planned.begins_at - now).total_seconds()))
+    hours, minutes, seconds = wait_s // 3600, wait_s // 60 % 60, wait_s % 60
+    line = Text("next ", "dim")
+    line.append(f"{_clock(planned.begins_at, zone)} in {hours}:{minutes:02}:{seconds:02}  ", "cyan")
+    line.append_text(plain(f"{planned.node_id} ≤ {power(planned.cap_w)}  "))
+    return line.append_text(plain(planned.reason, "dim"))
 
 
 def _plant_facts(image: SiteImage) -> list[tuple[str, str]]:

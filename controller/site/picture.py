@@ -17,13 +17,14 @@ from controller.channel.view import (
     MinersPage,
     NodeView,
     OrderView,
+    PlannedView,
     SetpointView,
     SiteImage,
     TickView,
 )
 from controller.config.inventory import InventoryRow
 from controller.power.alarms import TABLE, kind_of
-from controller.power.caps import CapClass, meter_w
+from controller.power.caps import CapClass, collect, meter_w
 from controller.power.decide import Decision
 from controller.power.events import Event
 from controller.power.image import Image
@@ -35,6 +36,7 @@ from drivers.contract.quantities import Quality
 
 _EVENTS_SHOWN = 30
 _PAGE_MAX = 500
+_PLANNED_SHOWN = 5
 _ORDERS_SHOWN = 20
 _UNREACHABLE = "unreachable"
 MINER_STATES = (*TargetState, _UNREACHABLE)
@@ -92,6 +94,7 @@ class Pages:
                 )
                 for s in state.setpoints.values()
             ],
+            planned=_planned(state, image, self._site),
             meters=[self._meter(name, image) for name in image.meters],
             alarms=_alarms(state),
             events=[EventView(at=e.at, kind=e.kind, text=e.text) for e in self._events],
@@ -223,6 +226,19 @@ def _mode(state: State, site: Site) -> str:
     if not armed:
         return "observe"
     return "armed" if len(armed) == len(site.feeders) else "part_armed"
+
+
+def _planned(state: State, image: Image, site: Site) -> list[PlannedView]:
+    """The next limits that are still to come, the soonest first."""
+    coming = [
+        (cap.valid_from, cap.cap_id, cap)
+        for cap in collect(state, image, site)
+        if cap.valid_from is not None and cap.valid_from > image.now
+    ]
+    return [
+        PlannedView(node_id=cap.node_id, cap_w=cap.value_w, begins_at=begins_at, reason=cap.reason)
+        for begins_at, _, cap in sorted(coming, key=lambda found: found[:2])[:_PLANNED_SHOWN]
+    ]
 
 
 def _orders(state: State) -> list[OrderView]:

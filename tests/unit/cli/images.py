@@ -10,6 +10,7 @@ from controller.channel.view import (
     MeterView,
     NodeView,
     OrderView,
+    PlannedView,
     SiteImage,
     TickView,
 )
@@ -99,6 +100,14 @@ def image(**facts):
         "fleet": [fleet("north"), fleet("south")],
         "orders": [],
         "setpoints": [],
+        "planned": [
+            PlannedView(
+                node_id="plant",
+                cap_w=6e5,
+                begins_at=AT + timedelta(minutes=61, seconds=5),
+                reason="planned window evening-peak",
+            )
+        ],
         "meters": METERS,
         "alarms": [],
         "events": [
