@@ -18,6 +18,7 @@ from controller.channel.frames import ChannelError
 from controller.channel.server import ChannelServer
 from controller.channel.view import SiteImage
 from controller.config.load import SiteConfig, build_site
+from controller.config.problems import ConfigError, Problem
 from controller.dispatch.ports import Link
 from controller.power.decide import MinerCommand
 from controller.power.resume import after_reboot
@@ -205,6 +206,24 @@ async def run(config: SiteConfig) -> None:
             await _run(config, journal, clock, rng, boot_id)
 
 
+def check_site(config: SiteConfig) -> None:
+    """Read all that `run` would read beside the journal. Raises ConfigError with every problem."""
+    problems: list[Problem] = []
+    checks: list[Callable[[], object]] = [
+        lambda: build_meters(config, SocketModbus(), SystemClock()),
+        lambda: build_fleet([], config, load_catalogue()),
+    ]
+    if config.file.dispatch is not None:
+        checks.append(lambda: DispatchKeys(config))
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+
+
 def keep_what_stays() -> None:
     """Take the site's own objects out of the garbage collector's way.
 
@@ -249,6 +268,14 @@ async def _run(
         if needs_pyasic:
             await stack.enter_async_context(pyasic)
         keep_what_stays()
+        _log.info(
+            "site_running",
+            site=config.file.site.id,
+            miners=len(running.fleet.miners),
+            meters=len(running.meters),
+            armed=running.ticker.state.armed,
+            dispatcher=link is not None,
+        )
         server = ChannelServer(channel_path(config), running.acts.answer)
         published.append(await stack.enter_async_context(server))
         if link is not None:

@@ -11,7 +11,7 @@ import structlog
 import typer
 import uvloop
 
-from controller.app.dispatch import DispatchKeys
+from controller.app.site import check_site
 from controller.app.site import run as run_site
 from controller.channel.folder import PrivateFolderError
 from controller.channel.frames import ChannelError
@@ -91,11 +91,10 @@ def _configure_log(*, as_json: bool) -> None:
 
 @config_app.command()
 def check(site: SiteArgument = Path("site.toml")) -> None:
-    """Check a configuration and its keys; exit status 2 with every problem."""
+    """Check a configuration, its keys, passwords and maps; exit status 2 with every problem."""
     config = load_site(site)
     try:
-        if config.file.dispatch is not None:
-            DispatchKeys(config)
+        check_site(config)
     except ConfigError as error:
         fail(str(error), 2)
     print(f"{config.path}: in order")

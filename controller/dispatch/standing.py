@@ -5,14 +5,19 @@ from collections.abc import Sequence
 from controller.dispatch.acceptance import KnownOrder
 from controller.power.caps import setpoint_in_force
 from controller.power.instructions import Instruction, NewOrder
-from controller.power.site import Site
+from controller.power.site import NodeKind, Site
 from controller.power.state import Setpoint, State
 
 
 def caps_now_w(state: State, site: Site, now_s: float) -> dict[str, float]:
-    """What rating and the dispatcher's own caps in force allow at each node, in W."""
+    """What rating and the dispatcher's own caps in force allow at each node, in W.
+
+    Racks have no meter at which an order could be proved, so none can be ordered.
+    """
     caps = {}
     for name, node in site.nodes.items():
+        if node.kind is NodeKind.RACK:
+            continue
         setpoint = setpoint_in_force(name, state, now_s)
         caps[name] = min(node.rating_w, node.rating_w if setpoint is None else setpoint.cap_w)
     for order in state.orders.values():

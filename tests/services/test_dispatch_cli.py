@@ -18,7 +18,6 @@ from controller.dispatch.acceptance import (
     SequenceBook,
     SiteView,
     accept,
-    resolve,
 )
 from controller.dispatch.link import BrokerAddress, DispatchLink, SystemClock
 from controller.dispatch.message import (
@@ -103,7 +102,11 @@ class Site:
         message = verdict.message
         cap_w = message.cap_w
         if isinstance(message, Order):
-            cap_w = resolve(message, 6e6)
+            cap_w = message.cap_w
+            if message.curtail_percent is not None:
+                cap_w = round(6e6 * (1 - message.curtail_percent / 100))
+            elif message.curtail_by_w is not None:
+                cap_w = 6_000_000 - message.curtail_by_w
             self.orders[message.id] = KnownOrder(
                 message.node, message.order_class, in_force=message.release is None
             )

@@ -2,7 +2,7 @@
 
 from controller.dispatch.acceptance.book import Entry, SequenceBook
 from controller.dispatch.acceptance.clock import ClockView, HeartbeatClock
-from controller.dispatch.acceptance.judge import accept, resolve
+from controller.dispatch.acceptance.judge import accept
 from controller.dispatch.acceptance.verdicts import (
     Accepted,
     AcceptedHeartbeat,
@@ -33,5 +33,4 @@ __all__ = [
     "Verdict",
     "Window",
     "accept",
-    "resolve",
 ]

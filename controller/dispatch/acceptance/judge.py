@@ -8,7 +8,6 @@ Pure: the caller brings the clock readings and journals the new book before it a
 
 import hashlib
 from dataclasses import replace
-from math import ceil
 
 from controller.dispatch.acceptance.book import Entry, SequenceBook
 from controller.dispatch.acceptance.clock import (
@@ -86,24 +85,6 @@ def accept(book: SequenceBook, arrival: Arrival, view: SiteView) -> tuple[Verdic
     return verdict, book.with_entry(message.issuer, arrival.topic, entry)
 
 
-def resolve(order: Order, baseline_w: float | None) -> int | None:
-    """Turn an order into an absolute cap in W, once; the receipt echoes it.
-
-    `baseline_w` is the mining power measured at the node now. None when there is no cap to compute:
-    a release, or a relative order whose baseline is unknown. Fractions of a watt go to the safe
-    side.
-    """
-    if order.cap_w is not None:
-        return order.cap_w
-    if order.release is not None or baseline_w is None:
-        return None
-    if order.curtail_by_w is not None:
-        cut_w = float(order.curtail_by_w)
-    else:
-        cut_w = baseline_w * (order.curtail_percent or 0.0) / 100
-    return max(0, int(baseline_w) - ceil(cut_w))
-
-
 _Read = tuple[Inward, Reference, str, tuple[PublicKey, ...]]
 
 
@@ -166,7 +147,7 @@ def _misplaced(
     if isinstance(message, Heartbeat):
         return None
     if message.node not in view.caps_now_w:
-        detail = f"site {view.site} has no node {message.node!r}"
+        detail = f"site {view.site} has no metered node {message.node!r}"
         return Rejected(reason=Reason.UNKNOWN_NODE, detail=detail, reference=reference)
     issuers = {signer.issuer for signer in signers if role in signer.roles}
     lifts = isinstance(message, Order) and message.release is not None

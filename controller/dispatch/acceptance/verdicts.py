@@ -30,11 +30,6 @@ class Reason(StrEnum):
     UNKNOWN_ORDER = "UNKNOWN_ORDER"
     """A release names an order that is not in force here, or names it wrongly."""
     ORDER_ID_USED = "ORDER_ID_USED"
-    BASELINE_UNKNOWN = "BASELINE_UNKNOWN"
-    """A relative order cannot be resolved: the mining power is not measured.
-
-    Given by the caller.
-    """
 
 
 class Alarm(StrEnum):

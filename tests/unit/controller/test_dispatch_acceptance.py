@@ -23,7 +23,6 @@ from controller.dispatch.acceptance import (
     SequenceBook,
     SiteView,
     accept,
-    resolve,
 )
 from controller.dispatch.message import PAYLOAD_TYPES, Heartbeat, Order, Setpoint, encode
 from controller.dispatch.receipts import Stamp, again, rejected
@@ -299,7 +298,6 @@ def test_rejected_and_remembered(name, message, reason):
 def test_reasons_are_stable():
     assert sorted(Reason) == [
         "BAD_SIGNATURE",
-        "BASELINE_UNKNOWN",
         "CLOCK_DISAGREES",
         "EXPIRED",
         "FOREIGN_SITE",
@@ -320,9 +318,9 @@ def test_reasons_are_stable():
     assert sorted(Alarm) == ["CLOCK_DISAGREES", "DELIVERED_LATE"]
 
 
-def test_every_reason_but_the_callers_is_provoked_here():
+def test_every_reason_is_provoked_here():
     seen = {row[3] for row in NO_TRACE} | {row[2] for row in REMEMBERED}
-    elsewhere = {R.REPLAYED, R.CLOCK_DISAGREES, R.BASELINE_UNKNOWN}
+    elsewhere = {R.REPLAYED, R.CLOCK_DISAGREES}
     assert seen | elsewhere == set(Reason)
 
 
@@ -459,35 +457,6 @@ def test_heartbeat_held_back_does_not_keep_a_dead_dispatcher_alive():
 def test_heartbeat_of_a_clock_far_off_is_heard():
     far = replace(VIEW, clock=ClockView({}, synced=True))
     assert isinstance(judge(heartbeat(at=ago(86_400)), view=far)[0], AcceptedHeartbeat)
-
-
-@pytest.mark.parametrize(
-    ("given", "baseline_w", "cap_w"),
-    [
-        (order(cap_w=0), None, 0),
-        (order(cap_w=4_000_000), 9e6, 4_000_000),
-        (order(curtail_by_w=3_000_000), 9_000_000.9, 6_000_000),
-        (order(curtail_by_w=3_000_000), 1_000_000.0, 0),
-        (order(curtail_percent=40.0), 10_000_001.0, 6_000_000),
-        (order(curtail_percent=100.0), 10_000_001.0, 0),
-        (order(curtail_percent=40.0), None, None),
-        (order(curtail_by_w=1), None, None),
-        (release("soft"), 1e6, None),
-    ],
-    ids=[
-        "zero",
-        "cap",
-        "by",
-        "by-more-than-there-is",
-        "percent",
-        "all",
-        "no-baseline-percent",
-        "no-baseline-by",
-        "release",
-    ],
-)
-def test_resolved_once_into_an_absolute_cap(given, baseline_w, cap_w):
-    assert resolve(given, baseline_w) == cap_w
 
 
 @given(st.binary(max_size=300), st.sampled_from([ORDER, SETPOINT, HEARTBEAT, "", "a/b"]))

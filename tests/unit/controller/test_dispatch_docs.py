@@ -22,7 +22,6 @@ from controller.dispatch.acceptance import (
     SequenceBook,
     SiteView,
     accept,
-    resolve,
 )
 from controller.dispatch.message import (
     PAYLOAD_TYPES,
@@ -107,7 +106,7 @@ def examples():
     """Name → JSON text."""
     verdict = judged(ORDER)
     assert isinstance(verdict, Accepted)
-    cap_w = resolve(ORDER, 6_000_000.0)
+    cap_w = 3_600_000  # 40 % less than 6 MW
     stamp = Stamp(SITE, 101, AT + timedelta(seconds=1))
     elsewhere = Order(
         **{name: getattr(ORDER, name) for name in ORDER.__struct_fields__} | {"node": "moon"}
@@ -211,12 +210,11 @@ def test_reasons_that_use_up_the_sequence_are_those_that_the_judge_remembers():
     rows = re.findall(r"^\| `(\w+)` \|.*\| (yes|no) \|$", PAGE.read_text(), flags=re.MULTILINE)
     used = {reason for reason, word in rows if word == "yes"}
     assert len(rows) == len(Reason)
-    # test_dispatch_acceptance.py proves each of these; BASELINE_UNKNOWN is given after acceptance.
+    # test_dispatch_acceptance.py proves each of these.
     assert used == {
         "EXPIRED",
         "NOT_FRESH",
         "CLOCK_DISAGREES",
         "UNKNOWN_ORDER",
         "ORDER_ID_USED",
-        "BASELINE_UNKNOWN",
     }
