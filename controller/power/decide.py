@@ -141,22 +141,21 @@ def _command(
         miner, reading = site.miners[name], image.miners.get(name)
         targets[name] = begin_wake(miner, targets[name], reading, now_s, "restore")
     if regulation.start_w > 0:
-        _forgive(targets, image)
+        _forgive(targets, image, site)
     return targets
 
 
-def _forgive(targets: dict[str, Target], image: Image) -> None:
+def _forgive(targets: dict[str, Target], image: Image, site: Site) -> None:
     """A deaf miner that draws while there is room is simply running: nothing is asked of it any
-    more.
+    more. Only a reading begun once the command had all its time shows that: one that fell asleep
+    unseen would never be woken.
     """
     for name, target in targets.items():
-        reading = image.miners.get(name)
-        if (
-            target.state is TargetState.DEAF
-            and reading is not None
-            and reading.begun_s > target.commanded_s
-            and shows_awake(reading, target.baseline_w)
-        ):
+        reading, miner = image.miners.get(name), site.miners.get(name)
+        if target.state is not TargetState.DEAF or reading is None or miner is None:
+            continue
+        over_s = max(target.since_s, target.commanded_s + miner.dynamics.down_s)
+        if reading.begun_s > over_s and shows_awake(reading, target.baseline_w):
             targets[name] = replace(
                 target, state=TargetState.RUNNING, since_s=image.now_s, attempts=0
             )
