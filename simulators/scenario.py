@@ -31,7 +31,15 @@ WORLD_EVENTS = (
     "unit_trip",
 )
 """Kinds of event that the world itself plays."""
-DISPATCH_EVENTS = ("order", "release", "setpoint", "heartbeat_stop", "heartbeat_resume")
+DISPATCH_EVENTS = (
+    "order",
+    "release",
+    "setpoint",
+    "heartbeat_stop",
+    "heartbeat_resume",
+    "forgery",
+    "clock",
+)
 """Kinds of event that are carried for the dispatcher."""
 
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from simulators.scenario import DISPATCH_EVENTS, Event
 from simulators.services.dispatcher.dsse import close_envelope, open_envelope
+from simulators.services.dispatcher.forgery import FORGERIES, forge
 
 HEARTBEAT_S = 5.0
 ANSWERS_MAX = 10_000
@@ -33,8 +34,16 @@ _ALLOWED = {
     "setpoint": {"cap_w", "on_expiry"} | _COMMON,
     "heartbeat_stop": set[str](),
     "heartbeat_resume": set[str](),
+    "forgery": {"fault", "cap_w"} | _COMMON,
+    "clock": {"offset_s"},
 }
-_NEEDED = {"order": {"id"}, "release": {"order"}, "setpoint": {"cap_w"}}
+_NEEDED = {
+    "order": {"id"},
+    "release": {"order"},
+    "setpoint": {"cap_w"},
+    "forgery": {"fault", "cap_w"},
+    "clock": {"offset_s"},
+}
 
 
 class EventError(ValueError):
@@ -99,10 +108,10 @@ class Dispatcher:
 
     def due(self, now_s: float, now_utc: datetime) -> list[Message]:
         """Messages whose time has come; `now_s` counts from the start of the scenario."""
-        now = now_utc + timedelta(seconds=self.clock_offset_s)
         messages: list[Message] = []
         while self._pending and self._pending[0].at_s <= now_s:
             event = self._pending.popleft()
+            now = now_utc + timedelta(seconds=self.clock_offset_s)
             match event.kind:
                 case "order":
                     messages.append(self._order(event.params, now))
@@ -110,13 +119,17 @@ class Dispatcher:
                     messages.append(self._release(event.params, now))
                 case "setpoint":
                     messages.append(self._setpoint(event.params, now))
+                case "forgery":
+                    messages.append(self._forgery(event.params, now))
+                case "clock":
+                    self.clock_offset_s = float(event.params["offset_s"])
                 case "heartbeat_stop":
                     self._beating = False
                 case _:
                     self._beating, self._next_beat_s = True, now_s
         if self._beating and now_s >= self._next_beat_s:
             self._next_beat_s = now_s + HEARTBEAT_S
-            messages.append(self._heartbeat(now))
+            messages.append(self._heartbeat(now_utc + timedelta(seconds=self.clock_offset_s)))
         return messages
 
     def hear(self, topic: str, payload: bytes) -> Answer | None:
@@ -185,6 +198,21 @@ class Dispatcher:
         self._setpoints[node] = (body["sequence"], until)
         return self._message(f"setpoint/{node}", body, retain=True)
 
+    def _forgery(self, params: Mapping[str, Any], now: datetime) -> Message:
+        """A message that must change nothing; an authentic sequence is used up all the same."""
+        last = self._sequences.get("order", self.first_sequence - 1)
+        fault = str(params["fault"])
+        body: dict[str, Any] = {
+            **self._head("order", now),
+            "id": f"forged-{fault}",
+            "node": params.get("node", self.node),
+            **_window(params, now),
+            "cap_w": params["cap_w"],
+            **({"reason": params["reason"]} if "reason" in params else {}),
+        }
+        payload = forge(fault, body, _payload_type("order"), self.keys[:1], last)
+        return self._topic("order"), payload, False
+
     def _heartbeat(self, now: datetime) -> Message:
         head = self._head("heartbeat", now)
         del head["issued_at"]
@@ -210,10 +238,15 @@ class Dispatcher:
         retain: bool,
         keys: Sequence[Ed25519PrivateKey] | None = None,
     ) -> Message:
-        kind = topic.partition("/")[0]
-        payload_type = f"application/vnd.naryn.{kind}.v1+json"
-        envelope = close_envelope(body, payload_type, keys or self.keys[:1])
-        return f"naryn/v1/{self.site}/dispatch/{topic}", envelope, retain
+        envelope = close_envelope(body, _payload_type(topic), keys or self.keys[:1])
+        return self._topic(topic), envelope, retain
+
+    def _topic(self, topic: str) -> str:
+        return f"naryn/v1/{self.site}/dispatch/{topic}"
+
+
+def _payload_type(topic: str) -> str:
+    return f"application/vnd.naryn.{topic.partition('/')[0]}.v1+json"
 
 
 def _window(params: Mapping[str, Any], now: datetime) -> dict[str, str]:
@@ -236,7 +269,10 @@ def _check(event: Event) -> None:
         raise EventError(f"{where}: needs {', '.join(missing)}")
     if event.kind == "order" and sum(action in event.params for action in _ACTIONS) != 1:
         raise EventError(f"{where}: give exactly one of {', '.join(_ACTIONS)}")
-    for key in ("for_s", "in_s", *_ACTIONS, "within_s"):
+    if event.kind == "forgery" and event.params["fault"] not in FORGERIES:
+        known = ", ".join(FORGERIES)
+        raise EventError(f"{where}: fault {event.params['fault']!r} is not one of: {known}")
+    for key in ("for_s", "in_s", *_ACTIONS, "within_s", "offset_s"):
         value = event.params.get(key, 0)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise EventError(f"{where}: {key} must be a number, not {value!r}")
