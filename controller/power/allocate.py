@@ -205,40 +205,60 @@ def _starts(
     skipped: Counter[SkipReason],
     ahead: Mapping[float, Mapping[str, Limit]],
 ) -> tuple[tuple[str, ...], float]:
-    """Wake the most useful sleepers while every limit on their path has room and the ramp has
-    credit.
+    """Wake the most useful sleepers that every limit on their path has room for, the quickest of
+    them first, as far as the ramp's credit goes.
+
+    The ramp is paid when a start is commanded. Were slow firmware started before quick, both would
+    arrive together and the load would rise faster than the ramp.
     """
     if regulation.start_w <= 0:
         waiting = sum(t.state is TargetState.CURTAILED for t in ledger.targets.values())
         skipped[SkipReason.NO_ROOM] += waiting
         return (), 0.0
+    fitting = _with_room(state, image, site, ledger, regulation, skipped, ahead)
+    credit_w, started, started_w = regulation.start_w, [], 0.0
+    for miner, added_w in sorted(fitting, key=lambda found: found[0].dynamics.up_s):
+        if credit_w < added_w:
+            break
+        started.append(miner.miner_id)
+        started_w += added_w
+        credit_w -= added_w
+    if len(started) < len(fitting):
+        skipped[SkipReason.NO_CREDIT] += len(fitting) - len(started)
+    return tuple(started), started_w
+
+
+def _with_room(
+    state: State,
+    image: Image,
+    site: Site,
+    ledger: Ledger,
+    regulation: Regulation,
+    skipped: Counter[SkipReason],
+    ahead: Mapping[float, Mapping[str, Limit]],
+) -> list[tuple[Miner, float]]:
+    """The sleepers that may be woken and all fit together, with the watts that each will add."""
     room_w = {name: node.room_w for name, node in regulation.nodes.items()}
     tighter_w = {up_s: _falls_w(regulation, later, site) for up_s, later in ahead.items()}
-    credit_w, started, started_w = regulation.start_w, [], 0.0
+    fitting = []
     for miner, target in _up_order(site, ledger):
         why = _no_wake(miner, target, state, image, site)
-        if why is None:
-            feeder = regulation.feeders[site.feeder_of[miner.node_id]]
-            gain = feeder.gain if feeder.gain is not None else 1.0
-            added_w = gain * (
-                target.baseline_w
-                - draw_w(miner, target, image.now_s, image.miners.get(miner.miner_id))
-            )
-            falls_w = tighter_w[miner.dynamics.up_s]
-            path = site.paths[miner.node_id]
-            if any(room_w.get(n, 0.0) - falls_w.get(n, 0.0) < added_w for n in path):
-                why = SkipReason.NO_ROOM
-            elif credit_w < added_w:
-                why = SkipReason.NO_CREDIT
-            else:
-                started.append(miner.miner_id)
-                started_w += added_w
-                credit_w -= added_w
-                for name in path:
-                    room_w[name] = room_w.get(name, 0.0) - added_w
-                continue
-        skipped[why] += 1
-    return tuple(started), started_w
+        if why is not None:
+            skipped[why] += 1
+            continue
+        feeder = regulation.feeders[site.feeder_of[miner.node_id]]
+        gain = feeder.gain if feeder.gain is not None else 1.0
+        drawn_w = draw_w(miner, target, image.now_s, image.miners.get(miner.miner_id))
+        added_w = gain * (target.baseline_w - drawn_w)
+        falls_w = tighter_w[miner.dynamics.up_s]
+        path = site.paths[miner.node_id]
+        if any(room_w.get(n, 0.0) - falls_w.get(n, 0.0) < added_w for n in path):
+            skipped[SkipReason.NO_ROOM] += 1
+            continue
+        fitting.append((miner, added_w))
+        for name in path:
+            room_w[name] = room_w.get(name, 0.0) - added_w
+    return fitting
 
 
 def _falls_w(regulation: Regulation, later: Mapping[str, Limit], site: Site) -> dict[str, float]:
