@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from controller.dispatch.message import Order
+from controller.dispatch.ports import PAYLOAD_BYTES_MAX
 from controller.dispatch.sealing import seal
 from controller.signing import ENVELOPE_BYTES_MAX, parse_private_key
 from tests.e2e.plant import (
@@ -80,7 +81,8 @@ def test_an_order_is_obeyed_and_proved_and_what_is_false_is_refused(plant):
     stale = datetime.now(UTC) - timedelta(hours=2)
     old = {"issued_at": stale, "valid_from": stale, "valid_until": stale + timedelta(hours=1)}
     refused(plant, signed(plant, **old), "EXPIRED")
-    plant.ear.say(b"\x00" * (ENVELOPE_BYTES_MAX + 1))  # dropped unread
+    refused(plant, b"\x00" * (ENVELOPE_BYTES_MAX + 1), "OVERSIZED")
+    plant.ear.say(b"\x00" * (PAYLOAD_BYTES_MAX + 1))  # dropped unread
     refused(plant, b"\x00" * ENVELOPE_BYTES_MAX, "MALFORMED")
     stranger = plant.naryn(*plant.order_words("s1", 5_000, key="stranger"), status=1)
     assert '"UNKNOWN_KEY"' in stranger.stdout
