@@ -1,0 +1,102 @@
+"""The demonstration as a newcomer runs it: it happens, it ends, and it leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.fixed_ports]
+
+NARYN = [sys.executable, "-m", "controller.cli.main", "demo"]
+PORTS = [("127.0.0.1", 18830), ("127.10.0.1", 4028), ("127.10.0.1", 8081), ("127.20.0.1", 5020)]
+
+
+def listening(place: tuple[str, int]) -> bool:
+    """Whether somebody accepts a connection there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(place) == 0
+
+
+def of_folder(folder: Path) -> list[str]:
+    """Command lines of the living processes that name the folder, this one's parents aside."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if str(folder) in line and "pytest" not in line:
+                found.append(line)
+    return found
+
+
+@pytest.mark.timeout(400)
+def test_the_whole_evening_happens(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    run = subprocess.run(
+        [*NARYN, "--for", "4m", "--json", "--keep", folder],
+        capture_output=True,
+        text=True,
+        timeout=380,
+        check=False,
+    )
+    told = json.loads(run.stdout)
+    assert told["missed"] == []
+    assert run.returncode == 0
+    first, last = told["orders"]
+    assert (first["confirmation"], first["shortfall_w"]) == ("VERIFIED", 0)
+    assert first["receipts"] == ["RECEIVED", "ACCEPTED", "VERIFIED", "RELEASED"]
+    assert first["delivered_kwh"] > 0
+    assert last["receipts"] == ["RECEIVED", "ACCEPTED_PARTIAL", "FAILED"]
+    assert last["shortfall_w"] > 10_000
+    assert told["planned_peak"]["at_begin_w"] <= 1.01 * told["planned_peak"]["cap_w"]
+    assert told["over_limit_s"] == 0
+    assert {"run", "skipped"} == set(told["ticks"])
+    assert "order_failed:evening-2" in {alarm["id"] for alarm in told["alarms"]}
+    assert of_folder(folder) == []
+    assert not any(listening(place) for place in PORTS)
+
+
+def test_ctrl_c_ends_every_process_and_frees_every_port(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    with subprocess.Popen(
+        [*NARYN, "--keep", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as demo:
+        deadline_s = time.monotonic() + 60
+        while not (folder / "state" / "run" / "site.sock").exists():
+            assert demo.poll() is None
+            assert time.monotonic() < deadline_s
+            time.sleep(0.2)
+        assert all(listening(place) for place in PORTS)
+        demo.send_signal(signal.SIGINT)
+        told, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert "Traceback" not in told
+    assert of_folder(folder) == []
+    assert not any(listening(place) for place in PORTS)
+
+
+def test_a_taken_port_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    with socket.socket() as taken:
+        taken.bind(("127.20.0.1", 5020))
+        taken.listen()
+        run = subprocess.run(
+            [*NARYN, "--for", "10s", "--keep", folder],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert run.returncode == 1
+    assert "127.20.0.1:5020" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert of_folder(folder) == []
