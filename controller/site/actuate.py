@@ -34,6 +34,11 @@ class Actuator:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, MinerCommand] = {}
 
+    @property
+    def under_way(self) -> int:
+        """Commands sent and not yet answered."""
+        return len(self._running)
+
     async def give(self, commands: Iterable[MinerCommand]) -> None:
         """Begin every command; returns once each is begun or waits behind its miner's last one."""
         for index, command in enumerate(commands, 1):
