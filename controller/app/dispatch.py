@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from controller.clock import SiteClock
 from controller.config.load import SiteConfig
 from controller.config.problems import ConfigError, Problem, shown
 from controller.config.schema import DispatchSection
@@ -25,7 +26,6 @@ from controller.signing import (
     parse_private_key,
     parse_public_key,
 )
-from controller.site.clock import SiteClock
 
 _KEY_BYTES_MAX = 4096
 

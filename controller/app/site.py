@@ -17,6 +17,7 @@ from controller.app.meters import Meter, build_meters
 from controller.channel.frames import ChannelError
 from controller.channel.server import ChannelServer
 from controller.channel.view import SiteImage
+from controller.clock import SiteClock, SystemClock
 from controller.config.load import SiteConfig, build_site
 from controller.config.problems import ConfigError, Problem
 from controller.dispatch.ports import Link
@@ -27,7 +28,6 @@ from controller.power.state import State
 from controller.power.targets import command_for
 from controller.site.acts import ActDesk
 from controller.site.actuate import Actuator
-from controller.site.clock import SiteClock, SystemClock
 from controller.site.journal import Journal, Restored
 from controller.site.lock import SiteLock
 from controller.site.picture import Pages

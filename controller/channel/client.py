@@ -31,19 +31,20 @@ CONNECT_S = 5.0
 
 
 @contextlib.asynccontextmanager
-async def connect(path: Path) -> AsyncIterator["ChannelClient"]:
-    """A client on the channel at `path`. Raises ChannelError when nobody can be reached there."""
+async def connect(path: Path, server: str = "naryn run") -> AsyncIterator["ChannelClient"]:
+    """A client on the channel at `path`. Raises ChannelError when nobody can be reached there.
+
+    `server`: the command that should listen there, for error texts.
+    """
     check_path(path)
     try:
         async with asyncio.timeout(CONNECT_S):
             reader, writer = await asyncio.open_unix_connection(os.fspath(path))
     except (FileNotFoundError, ConnectionRefusedError):
-        raise ChannelError(
-            f"{path}: nobody listens here; is `naryn run` running for this site?"
-        ) from None
+        raise ChannelError(f"{path}: nobody listens here; does `{server}` run?") from None
     except PermissionError:
         raise ChannelError(
-            f"{path}: permission denied; run this as the user that runs `naryn run`"
+            f"{path}: permission denied; run this as the user that runs `{server}`"
         ) from None
     except TimeoutError:
         raise ChannelError(
@@ -51,7 +52,7 @@ async def connect(path: Path) -> AsyncIterator["ChannelClient"]:
         ) from None
     except OSError as error:
         raise ChannelError(f"{path}: cannot be reached: {error.strerror or error}") from None
-    client = ChannelClient(path, reader, writer)
+    client = ChannelClient(path, reader, writer, server)
     listening = asyncio.create_task(client.listen())
     try:
         yield client
@@ -66,9 +67,14 @@ class ChannelClient:
     """One connection to a server; made by `connect`. Safe to use from several tasks of a loop."""
 
     def __init__(
-        self, path: Path, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        path: Path,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server: str = "naryn run",
     ) -> None:
         self.path = path
+        self.server = server
         self._reader = reader
         self._writer = writer
         self._asked: dict[int, asyncio.Future[bytes]] = {}
@@ -121,7 +127,7 @@ class ChannelClient:
 
     async def listen(self) -> None:
         """Take in what the server sends, until it ends. Run by `connect`."""
-        ended = "closed by the other side; has `naryn run` ended?"
+        ended = f"closed by the other side; has `{self.server}` ended?"
         try:
             while (payload := await read_frame(self._reader)) is not None:
                 self._take(decode(payload))

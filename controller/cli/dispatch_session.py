@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from controller.cli.dispatch_options import EXIT_REFUSED, EXIT_SILENT, Options, fail
 from controller.cli.dispatch_view import View
-from controller.dispatch.link import DispatchLink, SystemClock
+from controller.clock import SystemClock
+from controller.dispatch.link import DispatchLink
 from controller.dispatch.message import (
     Confirmation,
     ConfirmationStage,

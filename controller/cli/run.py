@@ -3,7 +3,6 @@
 import asyncio
 import resource
 import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import structlog
 import typer
 import uvloop
 
+from controller import log
 from controller.app.site import check_site
 from controller.app.site import run as run_site
 from controller.channel.folder import PrivateFolderError
@@ -36,7 +36,7 @@ def run(
 ) -> None:
     """Run a site: poll, decide, command, obey the dispatcher. SIGTERM or Ctrl-C ends it."""
     config = load_site(site)
-    _configure_log(as_json=log_json)
+    log.configure(as_json=log_json)
     _allow_connections()
     try:
         uvloop.run(_until_told(config))
@@ -70,23 +70,6 @@ async def _until_told(config: SiteConfig) -> None:
         structlog.get_logger().info("site_ended")
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from group
-
-
-def _configure_log(*, as_json: bool) -> None:
-    plain = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info
-            if as_json
-            else structlog.processors.StackInfoRenderer(),
-            structlog.processors.JSONRenderer() if as_json else plain,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(20),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 @config_app.command()

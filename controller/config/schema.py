@@ -191,6 +191,36 @@ class LoginSection(_Section):
     password_file: Path
 
 
+class TelemetrySection(_Section):
+    """`[telemetry]`: the time-series database; without this table, series stay in `history/`.
+
+    `url` has no path: Naryn writes to `/api/v2/write` below it (InfluxDB 2, 3, 1.8 and later,
+    and what speaks it) and reads back through `/query`. InfluxDB 1: `database/policy` as bucket.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9:._\[\]-]+/?$", max_length=300)]
+    bucket: Annotated[str, Field(min_length=1, max_length=200)]
+    org: str = Field(default="", max_length=200)
+    token_file: Path | None = None
+    timeout_s: Annotated[Number, Field(ge=0.5, le=120)] = 10.0
+    spool_mb: Annotated[Whole, Field(ge=1, le=1_000_000)] = 1024
+
+
+class HealthSection(_Section):
+    """`[health]`: where `naryn run` answers `/healthz` and `/readyz`; `port = 0` for nowhere."""
+
+    host: Host = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=0, le=65_535)] = 8441
+
+
+class ConsoleSection(_Section):
+    """`[console]`: where `naryn console` serves its page, and whose treasury it shows."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 8440
+    treasury_state_dir: Path | None = None
+
+
 class SiteFile(_Section):
     """The whole of `site.toml`."""
 
@@ -202,3 +232,6 @@ class SiteFile(_Section):
     window: tuple[WindowSection, ...] = Field(default=(), max_length=1000)
     dispatch: DispatchSection | None = None
     login: tuple[LoginSection, ...] = ()
+    telemetry: TelemetrySection | None = None
+    health: HealthSection = HealthSection()
+    console: ConsoleSection = ConsoleSection()

@@ -14,10 +14,8 @@ than PAYLOAD_BYTES_MAX is dropped here; set the broker's own packet limit as wel
 import asyncio
 import random
 import ssl
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,18 +39,6 @@ from controller.dispatch.topics import matches
 _SUBACK_FAILURE = 0x80
 _DRAIN_S = 2.0
 """Longest wait, when closing, for what is still in the outbox."""
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def monotonic_s(self) -> float:
-        """CLOCK_MONOTONIC in seconds."""
-        return time.monotonic()
-
-    def utc(self) -> datetime:
-        """Wall-clock time in UTC."""
-        return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from controller.channel.view import SiteImage, TickView
+from controller.clock import SiteClock
 from controller.power.decide import Decision, MinerCommand, Phase, decide
 from controller.power.events import Event, happened
 from controller.power.image import Answered, Image, MeterView
@@ -28,7 +29,6 @@ from controller.power.site import Site
 from controller.power.state import State, TargetState
 from controller.site.acts import ActDesk
 from controller.site.actuate import Actuator
-from controller.site.clock import SiteClock
 from controller.site.journal import Journal
 from controller.site.journal_schema import JournalError
 from controller.site.picture import LinkFacts, Pages

@@ -18,7 +18,8 @@ from typing import Protocol
 from amqtt.broker import Broker
 from amqtt.contexts import BrokerConfig, ListenerConfig
 
-from controller.dispatch.link import Backoff, BrokerAddress, DispatchLink, SystemClock
+from controller.clock import SystemClock
+from controller.dispatch.link import Backoff, BrokerAddress, DispatchLink
 from controller.dispatch.memory import MemoryBroker, MemoryLink
 from controller.dispatch.ports import LastWill, Link
 

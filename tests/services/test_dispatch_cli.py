@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from controller.cli import dispatch, keys
+from controller.clock import SystemClock
 from controller.dispatch.acceptance import (
     Accepted,
     AcceptedHeartbeat,
@@ -19,7 +20,7 @@ from controller.dispatch.acceptance import (
     SiteView,
     accept,
 )
-from controller.dispatch.link import BrokerAddress, DispatchLink, SystemClock
+from controller.dispatch.link import BrokerAddress, DispatchLink
 from controller.dispatch.message import (
     Confirmation,
     ConfirmationStage,

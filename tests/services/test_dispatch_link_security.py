@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from controller.dispatch.link import BrokerAddress, DispatchLink, SystemClock, Tls
+from controller.clock import SystemClock
+from controller.dispatch.link import BrokerAddress, DispatchLink, Tls
 from controller.dispatch.secret_files import write_secret
 from controller.dispatch.topics import order_topic, site_subscriptions
 from tests.services.brokers import QUICK, Mosquitto, eventually

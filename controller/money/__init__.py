@@ -1,0 +1,1 @@
+"""The treasury decides here: amounts, ledger, policy, sweeps. Pure: no IO, no clock."""

@@ -1,0 +1,1 @@
+"""What the site measured, on its way into the time-series database."""

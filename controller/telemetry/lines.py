@@ -1,0 +1,1 @@
+"""Line protocol, made by hand from what the site knows."""

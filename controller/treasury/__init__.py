@@ -1,0 +1,1 @@
+"""The running treasury: chain, sweeps, pools. It holds no private key."""
