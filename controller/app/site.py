@@ -21,6 +21,7 @@ from controller.clock import SiteClock, SystemClock
 from controller.config.load import SiteConfig, build_site
 from controller.config.problems import ConfigError, Problem
 from controller.dispatch.ports import Link
+from controller.health import serve_health
 from controller.power.decide import MinerCommand
 from controller.power.resume import after_reboot
 from controller.power.site import Site
@@ -278,6 +279,9 @@ async def _run(
         )
         server = ChannelServer(channel_path(config), running.acts.answer)
         published.append(await stack.enter_async_context(server))
+        health = config.file.health
+        reasons = running.ticker.not_ready
+        await stack.enter_async_context(serve_health("run", health.host, health.port, reasons))
         if link is not None:
             await stack.enter_async_context(link)
         await running.run()

@@ -48,6 +48,8 @@ _JOURNAL_S = 3.0
 """A disk that takes longer than this for one commit counts as failed: the load cannot wait."""
 _SAVE_EVERY_S = 10.0
 """How often what the meters taught is journaled while nothing else changes."""
+_LATE_TICKS = 5.0
+"""Periods without a tick after which the site counts as not ready."""
 DESK_BLOB = "dispatch_desk"
 _OF_DISPATCHER = (NewOrder, ReleaseOrder, NewSetpoint, HeartbeatHeard)
 
@@ -129,6 +131,7 @@ class Ticker:
         self._phase: Phase | None = None
         self._expected_w: dict[str, float] = {}
         self._saved_s = self._clock.monotonic_s()
+        self._ended_s: float | None = None
         self._journal_failed = False
         self._unsaved = Unsaved(targets=dict.fromkeys(forgotten))
         self._instructions: tuple[Instruction, ...] = ()
@@ -136,6 +139,19 @@ class Ticker:
         self.ticks_run = 0
         self.ticks_skipped = 0
         self.ticks_failed = 0
+
+    def not_ready(self) -> list[str]:
+        """Why the site does not do its work now, in sentences; empty while it does."""
+        reasons = []
+        if self._ended_s is None:
+            reasons.append("no tick has ended yet")
+        else:
+            age_s = self._clock.monotonic_s() - self._ended_s
+            if age_s > _LATE_TICKS * self._site.policy.tick_s:
+                reasons.append(f"the last tick ended {age_s:.0f} s ago")
+        if self._journal_failed:
+            reasons.append("the last tick could not be journaled")
+        return reasons
 
     async def run(self) -> None:
         """Tick for ever on a fixed grid. Raises what a tick raised after five failures in a row."""
@@ -182,6 +198,7 @@ class Ticker:
                 self._desk.say(event)
             await self._desk.tell(decision, image)
         self.ticks_run += 1
+        self._ended_s = self._clock.monotonic_s()
         self._show(decision, image, events, self._clock.monotonic_s() - begun_s)
         return decision
 
