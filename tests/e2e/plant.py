@@ -30,6 +30,9 @@ FAILSAFE_KW = 12
 FILES_SOFT = 256
 
 SITE = """
+[health]
+port = {health_port}
+
 [site]
 id = "e2e-hpp"
 name = "End to end"
@@ -209,7 +212,7 @@ class Plant:
         # Short, and not pytest's: a Unix socket's path has 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="naryn-e2e-"))
         self.programs, self.whole = [], whole
-        self.broker_port = free_port()
+        self.broker_port, self.health_port = free_port(), free_port()
         names = ("http",) if whole else ("http", "rpc", "grpc")
         self.ports = {name: free_port() for name in names}
 
@@ -237,6 +240,7 @@ class Plant:
                 meter_host=meter[0],
                 meter_port=meter[1],
                 broker_port=self.broker_port,
+                health_port=self.health_port,
                 failsafe_kw=FAILSAFE_KW,
             )
         )

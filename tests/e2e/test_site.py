@@ -1,5 +1,6 @@
 """A site of real processes: ordered, refused, killed, cut off, and ended."""
 
+import json
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -54,6 +56,12 @@ def signed(plant, key="ndc", **changes):
     return seal(Order(**{**facts, **changes}), [private])
 
 
+def get(port, path):
+    """What a process says of itself over HTTP; anything but status 200 fails."""
+    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
+        return json.load(reply)
+
+
 def refused(plant, payload, reason):
     """The site answers these bytes with REJECTED and `reason`."""
     before = len(plant.ear.answers())
@@ -66,6 +74,8 @@ def refused(plant, payload, reason):
 def test_an_order_is_obeyed_and_proved_and_what_is_false_is_refused(plant):
     site = plant.mine()
     full_w = plant.truth_w()
+    assert get(plant.health_port, "/healthz") == {"process": "run", "alive": True}
+    assert get(plant.health_port, "/readyz") == {"process": "run", "ready": True, "reasons": []}
 
     limits = Path(f"/proc/{site.pid}/limits").read_text()
     soft, hard = re.search(r"Max open files\s+(\d+)\s+(\d+)", limits).groups()
