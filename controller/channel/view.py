@@ -54,7 +54,7 @@ class FleetView(_View, frozen=True, kw_only=True):
 
 
 class OrderView(_View, frozen=True, kw_only=True):
-    """One order, and its proof."""
+    """One order, and its proof. `within_s` counts from `valid_from`, or its receipt if later."""
 
     order_id: str
     issuer: str
@@ -63,6 +63,7 @@ class OrderView(_View, frozen=True, kw_only=True):
     stage: str
     cap_w: float
     received_at: datetime
+    valid_from: datetime | None = None
     valid_until: datetime
     within_s: float
     baseline_w: float | None

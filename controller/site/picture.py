@@ -252,6 +252,7 @@ def _orders(state: State) -> list[OrderView]:
             stage=o.stage,
             cap_w=o.cap_w,
             received_at=o.received_at,
+            valid_from=o.valid_from,
             valid_until=o.valid_until,
             within_s=o.within_s,
             baseline_w=o.baseline_w,
