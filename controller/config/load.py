@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from controller.config.problems import ConfigError, Problem, shown
 from controller.config.schema import NodeSection, SiteFile
@@ -25,6 +26,8 @@ from controller.power.site import (
 _BYTES_MAX = 4 * 1024 * 1024
 _KW = 1_000.0
 _MW_PER_MIN = 1_000_000.0 / 60.0
+
+_File = TypeVar("_File", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,14 @@ class SiteConfig:
 def load(path: Path) -> SiteConfig:
     """Read and check `path`. Raises ConfigError with every problem; nothing is half-loaded."""
     path = path.absolute()
+    config = SiteConfig(path=path, file=read_toml(path, SiteFile))
+    if problems := list(_crossed(config)):
+        raise ConfigError(problems)
+    return config
+
+
+def read_toml(path: Path, form: type[_File]) -> _File:
+    """Read `path` into its form. Raises ConfigError with every problem."""
     try:
         with path.open("rb") as file:
             raw = file.read(_BYTES_MAX + 1)
@@ -67,13 +78,9 @@ def load(path: Path) -> SiteConfig:
         # Beside its own error, tomllib lets out int()'s and the stack's on what no person writes.
         raise ConfigError([_whole(path, f"not TOML: {error}")]) from None
     try:
-        checked = SiteFile.model_validate(table)
+        return form.model_validate(table)
     except ValidationError as error:
         raise ConfigError(list(_problems(path, error))) from None
-    config = SiteConfig(path=path, file=checked)
-    if problems := list(_crossed(config)):
-        raise ConfigError(problems)
-    return config
 
 
 def _whole(path: Path, mend: str) -> Problem:

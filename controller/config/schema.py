@@ -49,11 +49,11 @@ def _local_time(value: object) -> time:
 LocalTime = Annotated[time, BeforeValidator(_local_time)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
 
-class SiteSection(_Section):
+class SiteSection(Section):
     """`[site]`: who and where. `state_dir` is relative to the file's folder.
 
     `clock`: who keeps the wall clock in step. "kernel" believes adjtimex, and refuses dated orders
@@ -77,7 +77,7 @@ class SiteSection(_Section):
         return zone
 
 
-class ControlSection(_Section):
+class ControlSection(Section):
     """`[control]`: the control law. Ramps are of the whole site."""
 
     tick_s: Annotated[Number, Field(ge=0.1, le=10)] = 1.0
@@ -95,7 +95,7 @@ class ControlSection(_Section):
     retry_s: Seconds = 60.0
 
 
-class PollSection(_Section):
+class PollSection(Section):
     """`[poll]`: how often miners are read. `connections_max` bounds reads under way at once."""
 
     period_s: Seconds = 30.0
@@ -109,7 +109,7 @@ class PollSection(_Section):
         return self
 
 
-class NodeSection(_Section):
+class NodeSection(Section):
     """`[[node]]`: one place of the tree with a limit of its own."""
 
     id: Name
@@ -123,7 +123,7 @@ class NodeSection(_Section):
     failsafe_kw: Kilowatts = 0.0
 
 
-class MeterSection(_Section):
+class MeterSection(Section):
     """`[[meter]]`: a meter or PLC; `map` names a file of firmware-configs/meters or /plant."""
 
     id: Name
@@ -135,7 +135,7 @@ class MeterSection(_Section):
     timeout_s: Annotated[Number, Field(ge=0.05, le=10)] = 0.5
 
 
-class WindowSection(_Section):
+class WindowSection(Section):
     """`[[window]]`: a limit that comes back by the calendar; local times, past midnight allowed."""
 
     id: Name
@@ -153,7 +153,7 @@ class WindowSection(_Section):
         return self
 
 
-class KeySection(_Section):
+class KeySection(Section):
     """`[[dispatch.key]]`: whose signature counts here, and for what."""
 
     file: Path
@@ -161,7 +161,7 @@ class KeySection(_Section):
     roles: tuple[Literal["dispatch", "emergency", "lockout"], ...] = Field(min_length=1)
 
 
-class DispatchSection(_Section):
+class DispatchSection(Section):
     """`[dispatch]`: the dispatcher's broker and keys, and what to do when he falls silent."""
 
     broker_host: Host = "127.0.0.1"
@@ -181,7 +181,7 @@ class DispatchSection(_Section):
     key: tuple[KeySection, ...] = Field(min_length=1)
 
 
-class LoginSection(_Section):
+class LoginSection(Section):
     """`[[login]]`: credentials of one firmware's miners; the password stands in a file of mode
     0600.
     """
@@ -191,7 +191,7 @@ class LoginSection(_Section):
     password_file: Path
 
 
-class TelemetrySection(_Section):
+class TelemetrySection(Section):
     """`[telemetry]`: the time-series database; without this table, series stay in `history/`.
 
     `url` has no path: Naryn writes to `/api/v2/write` below it (InfluxDB 2, 3, 1.8 and later,
@@ -206,14 +206,14 @@ class TelemetrySection(_Section):
     spool_mb: Annotated[Whole, Field(ge=1, le=1_000_000)] = 1024
 
 
-class HealthSection(_Section):
+class HealthSection(Section):
     """`[health]`: where `naryn run` answers `/healthz` and `/readyz`; `port = 0` for nowhere."""
 
     host: Host = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65_535)] = 8441
 
 
-class ConsoleSection(_Section):
+class ConsoleSection(Section):
     """`[console]`: where `naryn console` serves its page, and whose treasury it shows."""
 
     host: Host = "127.0.0.1"
@@ -221,7 +221,7 @@ class ConsoleSection(_Section):
     treasury_state_dir: Path | None = None
 
 
-class SiteFile(_Section):
+class SiteFile(Section):
     """The whole of `site.toml`."""
 
     site: SiteSection
