@@ -1,0 +1,1 @@
+"""A regtest bitcoin chain: real consensus below, Bitcoin Core's JSON-RPC on top."""
