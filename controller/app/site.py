@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,12 @@ import structlog
 from controller.app.dispatch import DispatchKeys, build_desk, build_link
 from controller.app.fleet import Fleet, build_fleet
 from controller.app.meters import Meter, build_meters
+from controller.app.telemetry import (
+    build_history,
+    build_recorder,
+    database_address,
+    with_history,
+)
 from controller.channel.frames import ChannelError
 from controller.channel.server import ChannelServer
 from controller.channel.view import SiteImage
@@ -35,6 +42,7 @@ from controller.site.picture import Pages
 from controller.site.poll import MinerPoll, PollPace, poll_meter
 from controller.site.slots import MinerSlots, Slots
 from controller.site.tick import DESK_BLOB, Parts, Ticker
+from controller.telemetry.recorder import Recorder
 from drivers.contract.commands import Sleep
 from drivers.miners.pyasic_any.parent import PyasicChild
 from drivers.miners.pyasic_any.port import PyasicPort
@@ -78,6 +86,7 @@ class RunningSite:
     clock: SiteClock
     again: tuple[MinerCommand, ...]
     """Commands that were journaled and may not have left."""
+    recorder: Recorder | None
 
     async def run(self) -> None:
         """Poll and tick for ever; the first part that fails ends all."""
@@ -108,8 +117,12 @@ def assemble(
     link: Link | None,
     keys: DispatchKeys | None,
     publish: Callable[[SiteImage], None],
+    recorder_of: Callable[[Site, Fleet], Recorder] | None = None,
 ) -> RunningSite:
-    """Put a site together. Raises ConfigError with what does not fit."""
+    """Put a site together. Raises ConfigError with what does not fit.
+
+    Without `recorder_of` nothing is recorded.
+    """
     fleet = build_fleet(restored.inventory, config, load_catalogue())
     site = build_site(config, dict(fleet.miners))
     wires = Wires(tcp=outside.tcp, http=outside.http, pyasic=outside.pyasic, clock=outside.clock)
@@ -126,7 +139,9 @@ def assemble(
         order_period_s=config.file.poll.order_period_s,
         reads_max=config.file.poll.connections_max,
     )
-    poll = MinerPoll(drivers, slots.miners, outside.clock, pace, outside.rng)
+    recorder = None if recorder_of is None else recorder_of(site, fleet)
+    heard = None if recorder is None else recorder.heard
+    poll = MinerPoll(drivers, slots.miners, outside.clock, pace, outside.rng, heard)
     actuator = Actuator(drivers, slots)
     parts = Parts(
         site=site,
@@ -139,6 +154,7 @@ def assemble(
         pages=pages,
         desk=desk,
         publish=publish,
+        side_alarms=tuple if recorder is None else recorder.alarms,
     )
     rebooted = restored.boot_id is not None and restored.boot_id != outside.boot_id
     state, gone = _resumed(restored, site, outside.clock, rebooted=rebooted)
@@ -154,6 +170,7 @@ def assemble(
         acts=acts,
         clock=outside.clock,
         again=tuple(in_flight(state, site, now_s)),
+        recorder=recorder,
     )
 
 
@@ -213,6 +230,7 @@ def check_site(config: SiteConfig) -> None:
     checks: list[Callable[[], object]] = [
         lambda: build_meters(config, SocketModbus(), SystemClock()),
         lambda: build_fleet([], config, load_catalogue()),
+        lambda: database_address(config),
     ]
     if config.file.dispatch is not None:
         checks.append(lambda: DispatchKeys(config))
@@ -241,6 +259,7 @@ async def _run(
     restored = journal.load()
     keys = DispatchKeys(config) if config.file.dispatch is not None else None
     link = None if keys is None else build_link(config, keys, clock, clock, rng)
+    history, address = build_history(config, clock), database_address(config)
     published: list[ChannelServer] = []
 
     def publish(image: SiteImage) -> None:
@@ -265,7 +284,10 @@ async def _run(
             rng=rng,
             boot_id=boot_id,
         )
-        running = assemble(config, outside, journal, restored, link, keys, publish)
+        recorder_of = partial(build_recorder, config, clock, history, address)
+        running = assemble(config, outside, journal, restored, link, keys, publish, recorder_of)
+        if running.recorder is not None:
+            await stack.enter_async_context(running.recorder)
         if needs_pyasic:
             await stack.enter_async_context(pyasic)
         keep_what_stays()
@@ -277,7 +299,8 @@ async def _run(
             armed=running.ticker.state.armed,
             dispatcher=link is not None,
         )
-        server = ChannelServer(channel_path(config), running.acts.answer)
+        answer = with_history(history, running.acts.answer)
+        server = ChannelServer(channel_path(config), answer)
         published.append(await stack.enter_async_context(server))
         health = config.file.health
         reasons = running.ticker.not_ready

@@ -3,7 +3,7 @@ nothing.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from controller.channel.view import (
@@ -70,9 +70,14 @@ class Pages:
         self._events.extend(events)
 
     def picture(
-        self, decision: Decision, image: Image, tick: TickView, link: LinkFacts | None
+        self,
+        decision: Decision,
+        image: Image,
+        tick: TickView,
+        link: LinkFacts | None,
+        side_alarms: Sequence[AlarmView] = (),
     ) -> SiteImage:
-        """The site at this tick."""
+        """The site at this tick; `side_alarms` are shown behind its own."""
         self._state, self._now_s = decision.state, image.now_s
         state = decision.state
         return SiteImage(
@@ -96,7 +101,7 @@ class Pages:
             ],
             planned=_planned(state, image, self._site),
             meters=[self._meter(name, image) for name in image.meters],
-            alarms=_alarms(state),
+            alarms=[*_alarms(state), *side_alarms],
             events=[EventView(at=e.at, kind=e.kind, text=e.text) for e in self._events],
             dispatcher=_dispatcher(state, image, link),
             tick=tick,

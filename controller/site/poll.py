@@ -8,7 +8,7 @@ periods apart.
 import asyncio
 import heapq
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -16,6 +16,7 @@ import structlog
 from controller.site.slots import MeterSlot, MinerSlots
 from drivers.contract.devices import MeterDriver, MinerDriver
 from drivers.contract.errors import DeviceError
+from drivers.contract.readings import MinerReading
 from drivers.transport.ports import Clock
 
 _log = structlog.get_logger()
@@ -53,12 +54,15 @@ class MinerPoll:
         clock: Clock,
         pace: PollPace,
         rng: random.Random,
+        heard: Callable[[MinerReading], None] | None = None,
     ) -> None:
+        """`heard` is told of every reading; it must not raise."""
         self._drivers = drivers
         self._slots = slots
         self._clock = clock
         self._pace = pace
         self._rng = rng
+        self._heard = heard
         self._due_s: dict[str, float] = {}
         self._queue: list[tuple[float, str]] = []
         self._hastened: frozenset[str] = frozenset()
@@ -109,7 +113,10 @@ class MinerPoll:
         begun_s, missed = self._clock.monotonic_s(), 0
         try:
             async with asyncio.timeout(_HUNG_S):
-                self._slots.put(await self._drivers[miner_id].read())
+                reading = await self._drivers[miner_id].read()
+            self._slots.put(reading)
+            if self._heard is not None:
+                self._heard(reading)
         except DeviceError as error:
             missed = self._slots.miss(miner_id, self._clock.monotonic_s(), str(error))
             if missed == 1:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from controller.channel.view import SiteImage, TickView
+from controller.channel.view import AlarmView, SiteImage, TickView
 from controller.clock import SiteClock
 from controller.power.decide import Decision, MinerCommand, Phase, decide
 from controller.power.events import Event, happened
@@ -98,7 +98,10 @@ class DispatcherDesk(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Everything that a tick works with. `desk` is None for a site without a dispatcher."""
+    """Everything that a tick works with. `desk` is None for a site without a dispatcher.
+
+    `side_alarms` are those of parts that decide nothing; they are shown beside the site's own.
+    """
 
     site: Site
     clock: SiteClock
@@ -110,6 +113,7 @@ class Parts:
     pages: Pages
     desk: DispatcherDesk | None
     publish: Callable[[SiteImage], None]
+    side_alarms: Callable[[], Sequence[AlarmView]] = tuple
 
 
 class Ticker:
@@ -128,6 +132,7 @@ class Ticker:
         self._pages = parts.pages
         self._desk = parts.desk
         self._publish = parts.publish
+        self._side_alarms = parts.side_alarms
         self._phase: Phase | None = None
         self._expected_w: dict[str, float] = {}
         self._saved_s = self._clock.monotonic_s()
@@ -294,7 +299,7 @@ class Ticker:
         link = None
         if self._desk is not None:
             link = LinkFacts(connected=self._desk.connected, error=self._desk.last_error)
-        self._publish(self._pages.picture(decision, image, tick, link))
+        self._publish(self._pages.picture(decision, image, tick, link, self._side_alarms()))
 
 
 def _grown(

@@ -1,0 +1,101 @@
+"""What the tick and the poll call: it takes what they saw, and never troubles them.
+
+    image ───► Recorder ─► memory ─► spool ─► shipper ─► database      where [telemetry] is
+    reading ─►    └──────► memory ─► history                           always
+
+Both disks and the database have threads of their own. Whatever happens there, a call from the site
+costs the making of a few lines, and raises nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Self
+
+import structlog
+
+from controller.channel.view import AlarmView, SiteImage
+from controller.clock import SiteClock
+from controller.telemetry.alarms import Board, Facts
+from controller.telemetry.history import History
+from controller.telemetry.keeper import Commits
+from controller.telemetry.lines import unix_ns
+from controller.telemetry.outlet import COMMIT_S, Outlet, until
+from controller.telemetry.series import MinerSeries, SiteSeries
+from drivers.contract.readings import MinerReading
+
+_log = structlog.get_logger()
+
+
+class Recorder:
+    """Records one site while its context is entered. `outlet` None: there is no database."""
+
+    def __init__(
+        self,
+        clock: SiteClock,
+        site: SiteSeries,
+        miners: MinerSeries,
+        history: History,
+        outlet: Outlet | None,
+    ) -> None:
+        self._clock = clock
+        self._site = site
+        self._miners = miners
+        self._history = history
+        self._commits = Commits("history", history.commit)
+        self._outlet = outlet
+        self._board = Board()
+        self._failed = False
+
+    def saw(self, image: SiteImage) -> None:
+        """Record a tick."""
+        try:
+            self._history.note(image)
+            if self._outlet is not None:
+                self._outlet.put(self._site.lines(image))
+        except Exception:  # noqa: BLE001 - a fault of telemetry must not reach the tick
+            self._say_once()
+
+    def heard(self, reading: MinerReading) -> None:
+        """Record a miner's reading."""
+        if self._outlet is None:
+            return
+        try:
+            age_s = max(0.0, self._clock.monotonic_s() - reading.taken_s)
+            at_ns = unix_ns(self._clock.utc()) - round(age_s * 1e9)
+            self._outlet.put(self._miners.lines(reading, at_ns))
+        except Exception:  # noqa: BLE001 - nor the poll
+            self._say_once()
+
+    def alarms(self) -> Sequence[AlarmView]:
+        """Telemetry's alarms that stand now."""
+        try:
+            facts = Facts(
+                outlet=None if self._outlet is None else self._outlet.facts(),
+                history_error=self._commits.error,
+                history_damaged=self._history.damaged,
+            )
+            return self._board.standing(facts, self._clock.utc(), self._clock.monotonic_s())
+        except Exception:  # noqa: BLE001 - nor the tick from here
+            self._say_once()
+            return ()
+
+    async def __aenter__(self) -> Self:
+        """Start the threads."""
+        self._commits.start()
+        if self._outlet is not None:
+            self._outlet.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Commit what is held, ship for a moment, end. Never waits for a disk that hangs."""
+        self._commits.end()
+        if self._outlet is not None:
+            await self._outlet.end()
+        await until(lambda: self._commits.ended, COMMIT_S)
+        if self._commits.ended:
+            self._history.close()
+
+    def _say_once(self) -> None:
+        """Log a fault of ours, once: it would come every second."""
+        if not self._failed:
+            self._failed = True
+            _log.exception("telemetry_failed")
