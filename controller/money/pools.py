@@ -88,13 +88,14 @@ def match(
     """Hold the three sides against each other. `now` is aware."""
     earnings = sorted(earnings, key=lambda earning: (earning.at, earning.key))
     payouts = sorted(payouts, key=lambda payout: (payout.at, payout.key))
+    receipts = list(receipts)
     arrived: dict[str, int] = defaultdict(int)
     for receipt in receipts:
         arrived[receipt.txid] += receipt.sat
     findings = (
         *_late(earnings, payouts, terms, now),
         *_paid(payouts, arrived, terms, now),
-        *_unreported(payouts, arrived),
+        *_unreported(payouts, receipts, terms, now),
     )
     return Match(
         earned_sat=sum(earning.sat for earning in earnings),
@@ -143,14 +144,17 @@ def _paid(payouts: list[Payout], arrived: Mapping[str, int], terms: Terms, now: 
             yield PoolTrouble.SHORT, f"{txid} paid {got_sat} sat, the pool says {claimed_sat} sat"
 
 
-def _unreported(payouts: list[Payout], arrived: Mapping[str, int]) -> _Found:
-    """Only once the pool reports payouts at all: a book that begins late must not cry."""
+def _unreported(
+    payouts: list[Payout], receipts: list[Receipt], terms: Terms, now: datetime
+) -> _Found:
+    """Only since the pool's first payout that we know: a book that begins late must not cry."""
     if not payouts:
         return
     said = {payout.txid for payout in payouts}
-    for txid, got_sat in arrived.items():
-        if txid not in said:
+    for receipt in receipts:
+        told_late = receipt.at < payouts[0].at or now - receipt.at <= terms.grace
+        if receipt.txid not in said and not told_late:
             yield (
                 PoolTrouble.NOT_REPORTED,
-                f"{got_sat} sat arrived by {txid}, of which the pool says nothing",
+                f"{receipt.sat} sat arrived by {receipt.txid}, of which the pool says nothing",
             )

@@ -48,10 +48,16 @@ NEXT: Mapping[Stage, frozenset[Stage]] = {
         {Stage.PROPOSED, Stage.BROADCAST, Stage.CONFIRMED, Stage.BLOCKED, Stage.STUCK}
     ),
     Stage.BROADCAST: frozenset({Stage.PROPOSED, Stage.CONFIRMED, Stage.BLOCKED, Stage.STUCK}),
-    Stage.CONFIRMED: frozenset({Stage.FINAL, Stage.PROPOSED, Stage.SIGNED, Stage.STUCK}),
-    Stage.FINAL: frozenset({Stage.CONFIRMED, Stage.PROPOSED, Stage.SIGNED, Stage.STUCK}),
+    Stage.CONFIRMED: frozenset(
+        {Stage.FINAL, Stage.PROPOSED, Stage.SIGNED, Stage.BLOCKED, Stage.STUCK}
+    ),
+    Stage.FINAL: frozenset(
+        {Stage.CONFIRMED, Stage.PROPOSED, Stage.SIGNED, Stage.BLOCKED, Stage.STUCK}
+    ),
     Stage.BLOCKED: frozenset({Stage.PROPOSED, Stage.CONFIRMED, Stage.STUCK, Stage.ABANDONED}),
-    Stage.STUCK: frozenset({Stage.PROPOSED, Stage.SIGNED, Stage.CONFIRMED, Stage.ABANDONED}),
+    Stage.STUCK: frozenset(
+        {Stage.PROPOSED, Stage.SIGNED, Stage.CONFIRMED, Stage.BLOCKED, Stage.ABANDONED}
+    ),
     Stage.ABANDONED: frozenset({Stage.CONFIRMED}),
 }
 """From each stage to the next. The chain decides about CONFIRMED, from everywhere; a reorganisation
@@ -150,3 +156,42 @@ def sweep_id(genesis: str, checksum: str, dest_index: int, outpoints: Iterable[O
     """The sweep's name: the same coins to the same index are the same sweep. 16 hex digits."""
     words = [genesis, checksum, str(dest_index), *(str(point) for point in sorted(outpoints))]
     return sha256("\n".join(words).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """One of our transactions spent the sweep's coins, in the block at `height`."""
+
+    txid: str
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Coins that the chain does not hold for us any more, and how they went, as a sentence."""
+
+    sentence: str
+
+
+Spender = tuple[str, int] | None
+"""The transaction that spent a coin and the height of its block; None: unspent."""
+
+
+def by_chain(
+    coins: Iterable[OutPoint], spenders: Mapping[OutPoint, Spender], txids: AbstractSet[str]
+) -> Confirmed | Gone | None:
+    """What the chain says of a sweep; None: its coins are all there, unspent.
+
+    `spenders`: of every coin that stands on the chain. `txids`: of the sweep's attempts.
+    """
+    gone = []
+    for outpoint in sorted(coins):
+        if outpoint not in spenders:
+            gone.append(f"{outpoint} is not on the chain")
+            continue
+        spender = spenders[outpoint]
+        if spender is not None and spender[0] in txids:
+            return Confirmed(*spender)
+        if spender is not None:
+            gone.append(f"{outpoint} was spent by {spender[0]}, which is not ours")
+    return Gone("; ".join(gone[:3])) if gone else None

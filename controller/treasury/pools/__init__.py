@@ -1,0 +1,1 @@
+"""What pools say of themselves: one reader a kind, and the book that holds it against the chain."""

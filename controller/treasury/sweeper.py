@@ -1,0 +1,246 @@
+"""Carries every sweep through its stages; a crash between any two steps loses nothing.
+
+What leaves is stored first, what is stored can be given out again, and whatever happens twice
+happens to the same coins. The chain alone decides what is confirmed. Each step reads the sweep as
+it is stored, does one thing, and stores what came of it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from controller.clock import SiteClock
+from controller.money.amounts import btc_text
+from controller.money.facts import Wallet
+from controller.money.sweep import (
+    FINAL_CONFIRMATIONS,
+    Confirmed,
+    Gone,
+    NotWorth,
+    Stage,
+    by_chain,
+    cost,
+    plan,
+    sweep_id,
+    sweepable,
+)
+from controller.treasury import book, sweep_book
+from controller.treasury.alarms import Alarm, AlarmKind
+from controller.treasury.broadcast import Sent, Waits, broadcast
+from controller.treasury.build import Builder, Fault, NotNow
+from controller.treasury.chain import Chain
+from controller.treasury.database import Database
+from controller.treasury.descriptors import WatchedWallet
+from controller.treasury.events import EventKind, tell
+from controller.treasury.exchange import Exchange, ExchangeError, Refused
+from controller.treasury.signature import take_in
+from controller.treasury.sweep_book import Attempt, Sweep
+
+_STEP_SAT_KVB = 100
+"""A replacement must pay this much more for its size, or no node relays it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """When to begin a sweep, and how long others may take."""
+
+    every: timedelta
+    signer_patience: timedelta
+    bump_after: timedelta
+
+
+class Sweeper:
+    """The sweeps of one collection wallet into one reserve. `genesis` names the chain."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        database: Database,
+        exchange: Exchange,
+        builder: Builder,
+        collection: WatchedWallet,
+        reserve: WatchedWallet,
+        pace: Pace,
+        genesis: str,
+        clock: SiteClock,
+    ) -> None:
+        self._chain = chain
+        self._database = database
+        self._exchange = exchange
+        self._builder = builder
+        self._collection = collection
+        self._reserve = reserve
+        self._pace = pace
+        self._genesis = genesis
+        self._clock = clock
+        self._sent_at: dict[str, int] = {}
+        self._was_final: set[str] = set()
+
+    def step(self, height: int) -> list[Alarm]:
+        """One step of every sweep, and a new one when it is due. `height`: the tip, read already.
+
+        Raises ChainError, DatabaseError; what was done until then is stored.
+        """
+        with self._database.transaction() as db:
+            watched = sweep_book.watched(db)
+        alarms: list[Alarm] = []
+        for sweep in watched:
+            try:
+                alarms += self._one(self._by_chain(sweep, height), height)
+            except NotNow:
+                continue
+            except ExchangeError as error:
+                alarms.append(Alarm(kind=AlarmKind.EXCHANGE_FAILED, detail=str(error)))
+        self._propose(height)
+        return alarms
+
+    def _by_chain(self, sweep: Sweep, height: int) -> Sweep:
+        """The sweep at the stage that the chain gives it."""
+        with self._database.transaction() as db:
+            spenders = book.spenders(db, sweep.coins)
+            verdict = by_chain(sweep.coins, spenders, {a.txid for a in sweep.attempts})
+            stage, reason = _stage(sweep, verdict, height)
+            if (stage, reason) == (sweep.stage, sweep.reason):
+                return sweep
+            self._move(db, sweep, stage, reason)
+            if sweep.stage is Stage.FINAL:
+                self._was_final.add(sweep.sweep_id)
+            if stage is Stage.FINAL:
+                self._was_final.discard(sweep.sweep_id)
+            return sweep_book.find(db, sweep.sweep_id) or sweep
+
+    def _one(self, sweep: Sweep, height: int) -> Iterator[Alarm]:
+        if sweep.sweep_id in self._was_final:
+            yield _alarm(AlarmKind.DEEP_REORG, sweep, f"is {sweep.stage} again")
+        if sweep.stage is not Stage.PROPOSED and sweep.newest is not None:
+            self._exchange.withdraw(_name(sweep, sweep.newest))
+        match sweep.stage:
+            case Stage.PROPOSED:
+                yield from self._proposed(sweep)
+            case Stage.SIGNED | Stage.BROADCAST:
+                yield from self._signed(sweep, height)
+            case Stage.STUCK:
+                yield _alarm(AlarmKind.SWEEP_STUCK, sweep, sweep.reason)
+            case Stage.BLOCKED:
+                kind, _, sentence = sweep.reason.partition(": ")
+                yield _alarm(AlarmKind(kind), sweep, sentence)
+
+    def _proposed(self, sweep: Sweep) -> Iterator[Alarm]:
+        attempt = sweep.newest
+        if attempt is None or attempt.is_spoiled or attempt.raw is not None:
+            built = self._builder.build(sweep, self._clock.utc())
+            with self._database.transaction() as db:
+                if isinstance(built, Fault):
+                    self._block(db, sweep, None, built)
+                else:
+                    sweep_book.add_attempt(db, sweep.sweep_id, built)
+            return
+        name = _name(sweep, attempt)
+        self._exchange.offer(name, attempt.psbt)
+        answer = self._exchange.answer(name)
+        if answer is None:
+            if self._clock.utc() - attempt.created_at > self._pace.signer_patience:
+                yield _alarm(AlarmKind.SIGNER_SLOW, sweep, f"{name}.psbt waits in to-sign")
+            return
+        outcome: bytes | Fault
+        if isinstance(answer, Refused):
+            outcome = Fault(AlarmKind.SIGNER_REFUSED, answer.sentence or "without a reason")
+        else:
+            outcome = take_in(self._chain, self._builder, sweep, attempt, answer.psbt)
+        with self._database.transaction() as db:
+            if isinstance(outcome, Fault):
+                self._block(db, sweep, attempt, outcome)
+            else:
+                sweep_book.store_raw(db, sweep.sweep_id, attempt.number, outcome)
+                self._move(db, sweep, Stage.SIGNED)
+
+    def _signed(self, sweep: Sweep, height: int) -> Iterator[Alarm]:
+        attempt = sweep.newest
+        if attempt is None or attempt.raw is None:
+            return
+        overdue = self._clock.utc() - attempt.created_at > self._pace.bump_after
+        if overdue and self._pays_more_now(sweep, attempt):
+            with self._database.transaction() as db:
+                self._move(db, sweep, Stage.PROPOSED)
+            return
+        if overdue:
+            detail = f"paid {attempt.fee_sat} sat for {attempt.vsize} vB, not confirmed"
+            yield _alarm(AlarmKind.SWEEP_SLOW, sweep, detail)
+        if sweep.stage is Stage.BROADCAST and self._sent_at.get(sweep.sweep_id) == height:
+            return
+        outcome = broadcast(self._chain, self._builder, sweep, attempt, attempt.raw)
+        if isinstance(outcome, Waits):
+            if outcome.kind is not None:
+                yield _alarm(outcome.kind, sweep, outcome.sentence)
+            return
+        with self._database.transaction() as db:
+            if isinstance(outcome, Fault):
+                self._block(db, sweep, attempt, outcome)
+            elif sweep.stage is not Stage.BROADCAST:
+                self._move(db, sweep, Stage.BROADCAST)
+        if isinstance(outcome, Sent):
+            self._sent_at[sweep.sweep_id] = height
+
+    def _pays_more_now(self, sweep: Sweep, attempt: Attempt) -> bool:
+        planned = cost(tuple(sweep.coins), sweep.total_sat, self._builder.costs)
+        if isinstance(planned, NotWorth):
+            return False
+        more_sat = planned.fee_sat - attempt.fee_sat
+        return more_sat * 1000 >= planned.vsize * _STEP_SAT_KVB
+
+    def _propose(self, height: int) -> None:
+        """Begin a sweep when one is due, none is under way and nothing foreign was seen."""
+        now = self._clock.utc()
+        with self._database.transaction() as db:
+            if book.unacknowledged(db) or sweep_book.is_busy(db, now - self._pace.every):
+                return
+            due = sweepable(book.unspent(db).values(), height, sweep_book.held(db))
+            planned = plan(due, self._builder.costs)
+            index = sweep_book.next_index(db, Wallet.RESERVE)
+            if isinstance(planned, NotWorth) or index >= self._reserve.addresses:
+                return
+            name = sweep_id(self._genesis, self._collection.checksum, index, planned.outpoints)
+            chosen = [coin for coin in due if coin.outpoint in set(planned.outpoints)]
+            sweep_book.begin(db, name, index, chosen, now)
+            text = (
+                f"sweep {name}: proposed, {len(chosen)} coins, {btc_text(planned.amount_sat)} BTC"
+            )
+            tell(db, now, EventKind.SWEEP, text)
+
+    def _block(self, db: Connection, sweep: Sweep, attempt: Attempt | None, fault: Fault) -> None:
+        if attempt is not None:
+            sweep_book.spoil(db, sweep.sweep_id, attempt.number)
+        self._move(db, sweep, Stage.BLOCKED, f"{fault.kind}: {fault.sentence}")
+
+    def _move(self, db: Connection, sweep: Sweep, stage: Stage, reason: str = "") -> None:
+        now: datetime = self._clock.utc()
+        sweep_book.move(db, sweep.sweep_id, stage, now, reason)
+        if stage is not sweep.stage:
+            because = f": {reason}" if reason else ""
+            tell(db, now, EventKind.SWEEP, f"sweep {sweep.sweep_id}: {stage}{because}")
+
+
+def _stage(sweep: Sweep, verdict: Confirmed | Gone | None, height: int) -> tuple[Stage, str]:
+    """The stage that the chain's word gives a sweep, and the reason that stands there."""
+    if isinstance(verdict, Confirmed):
+        deep = height - verdict.height + 1 >= FINAL_CONFIRMATIONS
+        on_chain = sweep.stage in {Stage.CONFIRMED, Stage.FINAL}
+        return (Stage.FINAL if deep and on_chain else Stage.CONFIRMED), ""
+    if isinstance(verdict, Gone) and sweep.stage is not Stage.ABANDONED:
+        return Stage.STUCK, verdict.sentence
+    if sweep.stage not in {Stage.CONFIRMED, Stage.FINAL, Stage.STUCK}:
+        return sweep.stage, sweep.reason
+    newest = sweep.newest
+    if newest is not None and newest.is_spoiled:
+        return Stage.BLOCKED, f"{AlarmKind.POLICY_VIOLATION}: was blocked before it was stuck"
+    return (Stage.PROPOSED if newest is None or newest.raw is None else Stage.SIGNED), ""
+
+
+def _name(sweep: Sweep, attempt: Attempt) -> str:
+    return f"{sweep.sweep_id}-{attempt.number}"
+
+
+def _alarm(kind: AlarmKind, sweep: Sweep, detail: str) -> Alarm:
+    return Alarm(kind=kind, detail=f"sweep {sweep.sweep_id}: {detail}", about=sweep.sweep_id)
