@@ -47,6 +47,10 @@ class Chain:
 
     def rpc(self, method, *params):
         """The result of a call; amounts are Decimal. Raises RpcError."""
+        return self.call(method, params)
+
+    def call(self, method, params):
+        """The same, with arguments in a list or by name."""
         request = {"method": method, "params": params, "id": 1}
         _, reply = self.post(json.dumps(request))
         if reply["error"] is not None:
@@ -111,6 +115,14 @@ class Chain:
     def settle(self):
         """Wait until everything that follows the chain has caught up."""
 
+    @staticmethod
+    def eventually(condition, otherwise):
+        """Wait until `condition()` holds; fail with `otherwise` when it does not for long."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline_s, otherwise
+            time.sleep(0.005)
+
     def start(self):
         """Start the process, and wait until it answers."""
         self._process = self._spawn()
@@ -159,10 +171,7 @@ class SimulatedChain(Chain):
     def mine_mempool(self):
         before = self.tip()
         self._process.send_signal(signal.SIGUSR1)
-        deadline_s = time.monotonic() + PATIENCE_S
-        while self.tip() == before:
-            assert time.monotonic() < deadline_s, "it made no block"
-            time.sleep(0.01)
+        self.eventually(lambda: self.tip() != before, "it made no block")
         return self.tip()
 
     def _spawn(self):
@@ -185,14 +194,13 @@ class CoreChain(Chain):
         return block_hash
 
     def settle(self):
-        deadline_s = time.monotonic() + PATIENCE_S
         height = self.height()
-        while True:
+
+        def follows():
             index = self.rpc("getindexinfo")["txindex"]
-            if index["synced"] and index["best_block_height"] == height:
-                return
-            assert time.monotonic() < deadline_s, "the transaction index does not follow"
-            time.sleep(0.005)
+            return index["synced"] and index["best_block_height"] == height
+
+        self.eventually(follows, "the transaction index does not follow")
 
     def _before_kill(self):
         # It keeps fresh blocks in memory, and this call writes them out.

@@ -12,7 +12,7 @@ from simulators.services.chain.policy import MONEY_MAX_SAT
 from simulators.services.chain.wire import Transaction, WireError, read_transaction
 
 COIN_SAT = 100_000_000
-INT_MAX = (1 << 31) - 1
+INT_MIN, INT_MAX, UINT_MAX = -(1 << 31), (1 << 31) - 1, (1 << 32) - 1
 ANY = "any"
 _AMOUNT = re.compile(r"-?(0|[1-9]\d{0,20})(\.\d{1,20})?([eE][+-]?\d{1,3})?", re.ASCII)
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+", re.ASCII)
@@ -70,10 +70,11 @@ def expect(value: object, kind: str) -> Any:
     return value
 
 
-def whole_number(value: object) -> int:
+def whole_number(value: object, *, signed: bool = True) -> int:
     """An integer of 32 bits."""
     number = expect(value, "number")
-    if not isinstance(number, int) or not -INT_MAX - 1 <= number <= INT_MAX:
+    low, high = (INT_MIN, INT_MAX) if signed else (0, UINT_MAX)
+    if not isinstance(number, int) or not low <= number <= high:
         raise CallError(MISC, "JSON integer out of range")
     return number
 
@@ -89,10 +90,10 @@ def hash_text(value: object, name: str) -> str:
 
 def hex_bytes(value: object, name: str) -> bytes:
     """Bytes in hexadecimal."""
-    if not isinstance(value, str) or not _HEX.fullmatch(value):
-        text = value if isinstance(value, str) else ""
+    text = str(value) if type_name(value) in ("string", "number") else ""
+    if not _HEX.fullmatch(text):
         raise CallError(PARAMETER, f"{name} must be hexadecimal string (not '{text}')")
-    return bytes.fromhex(value)
+    return bytes.fromhex(text)
 
 
 def amount_sat(value: object) -> int:

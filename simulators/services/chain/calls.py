@@ -68,7 +68,7 @@ def _getblock(node: Node, block_hash: object, verbosity: object) -> object:
 
 
 def _gettxout(node: Node, txid: object, vout: object, include_mempool: bool | None) -> object:
-    outpoint = Outpoint(hash_text(txid, "txid"), whole_number(vout))
+    outpoint = Outpoint(hash_text(txid, "txid"), whole_number(vout, signed=False))
     on_chain_only = include_mempool is False
     coins = node.ledger.coins
     coin = coins.get(outpoint) if on_chain_only else node.mempool.coin(outpoint)

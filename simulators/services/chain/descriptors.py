@@ -20,6 +20,7 @@ from simulators.services.chain.script import plain_descriptor, script_of
 RANGE_END = 1_000
 SCRIPTS_MAX = 10_000
 HARDENED = 1 << 31
+_FUNCTIONS = {"pkh", "wpkh", "sh", "wsh", "tr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ def _expand(text: str, first: int, last: int) -> tuple[Derived, ...]:
         except ValueError:
             raise CallError(ADDRESS_OR_KEY, "Raw script is not hex") from None
         return (Derived(script, plain_descriptor(script)),)
+    if text.partition("(")[0] not in _FUNCTIONS:
+        raise CallError(ADDRESS_OR_KEY, f"'{text}' is not a valid descriptor function")
     try:
         descriptor = Descriptor.from_string(text)
     except Exception as error:  # noqa: BLE001 - embit raises whatever its parsing stumbles over
@@ -147,7 +150,7 @@ def _check_network(descriptor: Any) -> None:
     ours = (NETWORKS["regtest"]["xpub"], NETWORKS["regtest"]["xprv"])
     for key in descriptor.keys:
         if key.is_extended and key.key.version not in ours:
-            said = f"key '{key.key.to_base58()}' is not valid: it is of another network"
+            said = f"key '{key.key.to_base58()}' is not valid: it is no key of regtest"
             raise CallError(ADDRESS_OR_KEY, said)
 
 
@@ -166,8 +169,8 @@ def _range(wanted: object) -> tuple[int, int]:
 
 
 def _bounded(low: int, high: int) -> tuple[int, int]:
-    if low < 0 or high < 0:
+    if low < 0:
         raise CallError(PARAMETER, "Range should be greater or equal than 0")
-    if high >= HARDENED:
+    if not 0 <= high < HARDENED:
         raise CallError(PARAMETER, "End of range is too high")
     return low, high

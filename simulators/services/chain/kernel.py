@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pbk  # type: ignore[import-untyped]
+from pbk.script import PrecomputedTransactionData  # type: ignore[import-untyped]
 from pbk.util.exc import ProcessBlockException  # type: ignore[import-untyped]
 
 from simulators.services.chain.wire import Block, Transaction, TxOut, read_block
@@ -121,7 +122,7 @@ def script_holds(transaction: Transaction, index: int, spent: Sequence[TxOut]) -
     held = pbk.ScriptPubkey(spent[index].script).verify(
         spent[index].value_sat,
         parsed,
-        pbk.PrecomputedTransactionData(parsed, outputs),
+        PrecomputedTransactionData(parsed, outputs),
         index,
         pbk.ScriptVerificationFlags.ALL,
     )

@@ -62,7 +62,7 @@ def read(text: str) -> Psbt:
     try:
         return _read(b64decode(text, validate=True))
     except ValueError as error:
-        said = str(error) if isinstance(error, WireError) else "invalid base64"
+        said = f"{error}: iostream error" if isinstance(error, WireError) else "invalid base64"
         raise CallError(DESERIALIZATION, f"TX decode failed {said}") from None
 
 
@@ -233,7 +233,7 @@ def _read(data: bytes) -> Psbt:
     inputs = tuple(_read_map(reader) for _ in tx.inputs)
     outputs = tuple(_read_map(reader) for _ in tx.outputs)
     if reader.left:
-        raise WireError("extra data after PSBT")
+        raise CallError(DESERIALIZATION, "TX decode failed extra data after PSBT")
     return Psbt(tx, whole, inputs, outputs)
 
 

@@ -37,7 +37,10 @@ _FINAL, _REPLACEABLE = 0xFFFFFFFF, 0xFFFFFFFD
 
 def test_accept(node: Node, raw_transactions: list[Any], max_fee_rate: object) -> list[Any]:
     """`testmempoolaccept`, of one transaction."""
-    if len(raw_transactions) != 1:
+    if not raw_transactions:
+        said = "Array must contain between 1 and 25 transactions."
+        raise CallError(PARAMETER, said)
+    if len(raw_transactions) > 1:
         said = "This simulated node tests exactly 1 transaction at a time."
         raise CallError(PARAMETER, said)
     rate = _max_fee_rate(max_fee_rate)
