@@ -1,1 +1,1 @@
-"""The web page of the site."""
+"""The page of the site in a browser: reads what the processes show, and commands nothing."""
