@@ -1,1 +1,1 @@
-"""Plays the services around a site: today the grid dispatcher."""
+"""Plays the services around a site: grid dispatcher, bitcoin chain, mining pool and signer."""

@@ -14,8 +14,6 @@ import pytest
 from embit.networks import NETWORKS
 from embit.script import Script, address_to_scriptpubkey
 
-from tests.services.chain_ground import open_chain
-
 POOL = (sys.executable, "-m", "simulators.services.pool")
 PATIENCE_S = 30.0
 BEGAN = datetime.now(UTC) - timedelta(hours=1)
@@ -112,13 +110,6 @@ def eventually(condition, what):
         assert time.monotonic() < end_s, what
         time.sleep(0.05)
     return value
-
-
-@pytest.fixture(params=["simulated", "core"])
-def chain(request, tmp_path):
-    opened = open_chain(request.param, tmp_path / "chain")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -267,6 +258,13 @@ def test_a_node_that_went_away_is_met_again(chain, pool):
     chain.mine(1)
     (payout,) = eventually(pool.payouts, "it pays")
     waits(chain, payout["on_chain_txid"])
+
+
+def test_a_wrong_password_is_said(chain, pool, tmp_path):
+    (tmp_path / "wrong").write_text("__cookie__:00")
+    pool.start("--cookie", tmp_path / "wrong")
+    sentence = f"it does not take the password in {tmp_path / 'wrong'}"
+    eventually(lambda: sentence in pool.log(), "it says why")
 
 
 @simulated

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import bdkpython as bdk
 import pytest
 from embit import bip32
 from embit.descriptor import Descriptor
@@ -15,6 +16,8 @@ from embit.networks import NETWORKS
 from embit.psbt import PSBT, DerivationPath
 from embit.script import Script
 from embit.transaction import Transaction, TransactionInput, TransactionOutput
+
+from tests.services.chain_ground import RpcError
 
 SIGNER = (sys.executable, "-m", "simulators.services.signer")
 
@@ -130,6 +133,77 @@ def test_requests_are_signed_or_refused_and_no_key_is_shown(keys, tmp_path):
         for secret in (line.encode(), master.secret, master.secret.hex().encode()):
             assert secret not in shown
     assert b"prv" not in shown
+
+
+def asked_of_node(chain, keys, fee_sat):
+    """A request as the treasury makes it on its node: a mined coin of ours, to the reserve."""
+    _, collection, reserve = keys
+    coin = Descriptor.from_string(collection).derive(5, branch_index=0)
+    block = chain.mine(1, script_hex=coin.script_pubkey().data.hex())[0]
+    chain.mine(100)
+    txid = chain.rpc("getblock", block)["tx"][0]
+    target = Descriptor.from_string(reserve).derive(2, branch_index=0)
+    value_sat = 50 * 10**8 - fee_sat
+    amount = f"{value_sat // 10**8}.{value_sat % 10**8:08d}"
+    made = chain.rpc(
+        "createpsbt",
+        [{"txid": txid, "vout": 0, "sequence": 0xFFFFFFFD}],
+        [{target.address(NETWORKS["regtest"]): amount}, {"data": "ab" * 32}],
+    )
+    known = [{"desc": descriptor, "range": [0, 20]} for descriptor in (collection, reserve)]
+    return chain.rpc("utxoupdatepsbt", made, known), target.script_pubkey().data.hex()
+
+
+def test_what_a_node_asks_it_signs_and_the_node_mines_it(chain, keys, tmp_path):
+    asked, target = asked_of_node(chain, keys, fee_sat=1_000)
+    with signer(keys, tmp_path):
+        put(tmp_path, "1-1.psbt", asked)
+        given = answered(tmp_path, "1-1.psbt").strip()
+    read = bdk.Psbt(given)
+    assert read.fee() == 1_000
+    assert read.finalize().could_finalize
+    whole = chain.rpc("combinepsbt", [asked, given])
+    final = chain.rpc("finalizepsbt", whole)
+    assert final["complete"]
+    (verdict,) = chain.rpc("testmempoolaccept", [final["hex"]])
+    assert (verdict["allowed"], verdict["txid"]) == (
+        True,
+        str(bdk.Psbt(asked).extract_tx_unchecked_fee_rate().compute_txid()),
+    )
+    chain.rpc("sendrawtransaction", final["hex"])
+    chain.mine_mempool()
+    found = chain.rpc("gettxout", verdict["txid"], 0)
+    assert (found["scriptPubKey"]["hex"], found["confirmations"]) == (target, 1)
+
+
+def spoilt(keys, folder, asked, fault):
+    folder.mkdir()
+    with signer(keys, folder, "--fault", fault):
+        put(folder, "1-1.psbt", asked)
+        return answered(folder, "1-1.psbt").strip()
+
+
+def test_a_node_does_not_join_or_finish_what_a_spoilt_signer_gives(chain, keys, tmp_path):
+    asked, _ = asked_of_node(chain, keys, fee_sat=1_000)
+    for fault in ("other-output", "extra-input"):
+        given = spoilt(keys, tmp_path / fault, asked, fault)
+        with pytest.raises(RpcError, match="PSBTs not compatible"):
+            chain.rpc("combinepsbt", [asked, given])
+    given = spoilt(keys, tmp_path / "unsigned", asked, "no-signature")
+    assert not chain.rpc("finalizepsbt", chain.rpc("combinepsbt", [asked, given]))["complete"]
+    given = spoilt(keys, tmp_path / "garbage", asked, "garbage")
+    with pytest.raises(RpcError, match="TX decode failed"):
+        chain.rpc("combinepsbt", [asked, given])
+
+
+@pytest.mark.parametrize("chain", ["core"], indirect=True)
+def test_bitcoind_does_not_finish_a_signature_that_leaves_the_outputs_open(chain, keys, tmp_path):
+    asked, _ = asked_of_node(chain, keys, fee_sat=1_000)
+    given = spoilt(keys, tmp_path / "open", asked, "wrong-sighash")
+    assert not chain.rpc("finalizepsbt", chain.rpc("combinepsbt", [asked, given]))["complete"]
+    assert bdk.Psbt(given).extract_tx_unchecked_fee_rate().compute_txid() == (
+        bdk.Psbt(asked).extract_tx_unchecked_fee_rate().compute_txid()
+    )
 
 
 def test_a_killed_signer_takes_up_what_has_no_answer(keys, tmp_path):

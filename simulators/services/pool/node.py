@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,6 +86,8 @@ class Node:
             aiohttp.ClientSession(headers=headers) as session,
             session.post(self.url, data=body) as reply,
         ):
+            if reply.status == HTTPStatus.UNAUTHORIZED:
+                raise PermissionError(f"it does not take the password in {self.cookie_file}")
             async for chunk in reply.content.iter_any():
                 data += chunk
                 if len(data) > REPLY_BYTES_MAX:

@@ -2,12 +2,15 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulators.scenario_file import load_scenario, scenario_path
+from simulators.serve import TruthFile
 from simulators.services.pool import intake
 from simulators.services.pool.book import Book
 from simulators.services.pool.earning import Carried, Terms
@@ -20,6 +23,7 @@ from simulators.services.pool.truth import (
     hashes_between,
     parse_sample,
 )
+from simulators.world import World
 
 START = datetime(2026, 11, 25, 6, tzinfo=UTC)
 PETAHASH_HS = 10**15
@@ -73,6 +77,23 @@ def test_a_line_is_read_exactly():
     assert sample(1.001, 24_000.1) == Sample(
         START + timedelta(milliseconds=1001), 1001, 24_000_100_000_000_000
     )
+
+
+def test_it_reads_what_the_simulated_plant_writes(tmp_path):
+    world = World(load_scenario(scenario_path("quiet")), start_utc=START)
+    path = tmp_path / "truth.jsonl"
+    written = TruthFile(path)
+    for second in range(1, 4):
+        world.step_to(float(second))
+        written.append(world.truth())
+    written.close()
+    tail = TruthTail(path)
+    seen, _ = tail.read()
+    tail.close()
+    ths = Decimal(str(world.truth()["hashrate_ths"]))
+    assert (len(seen), tail.unreadable) == (3, 0)
+    assert seen[-1].hashrate_hs == ths * 10**12 > 10**15
+    assert hashes_between(*seen[1:]) > 10**15
 
 
 @pytest.mark.parametrize(
