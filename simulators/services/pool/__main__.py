@@ -27,6 +27,9 @@ from simulators.services.pool.truth import TruthTail
 from simulators.services.pool.wallet import Wallet, script_of
 
 POLL_S = 0.5
+THRESHOLD_SAT_MIN = 2_000
+SHORT_PERMILLE_MAX = 500
+"""Half of the least payout is still no dust: a node would refuse that for ever."""
 SHUTDOWN_S = 1.0
 """What a request may still take at the end; a hanging one would take for ever."""
 
@@ -109,7 +112,7 @@ async def _work(intake: Intake, paymaster: Paymaster) -> Never:
 
 def _fault(text: str) -> tuple[str, int]:
     name, _, value = text.partition(":")
-    most = {"late": 86_400 * 30, "short": 1000}
+    most = {"late": 86_400 * 30, "short": SHORT_PERMILLE_MAX}
     if name in most and value.isdecimal() and 1 <= int(value) <= most[name]:
         return name, int(value)
     if text in FAULTS:
@@ -175,7 +178,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="where the API listens")
     parser.add_argument("--port", type=_whole(65_535, 0), default=0, help="0: any free one")
     parser.add_argument("--pay-every-s", type=_whole(86_400 * 30), default=86_400)
-    parser.add_argument("--threshold-sat", type=_whole(10**12, 1_000), default=1_048_576)
+    parser.add_argument(
+        "--threshold-sat", type=_whole(10**12, THRESHOLD_SAT_MIN), default=1_048_576
+    )
     parser.add_argument("--difficulty", type=_difficulty, required=True, help="of the network")
     parser.add_argument("--subsidy-sat", type=_whole(5_000_000_000), default=312_500_000)
     parser.add_argument("--fee-permille", type=_whole(999, 0), default=20)
