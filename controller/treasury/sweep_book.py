@@ -6,7 +6,7 @@ refuses to hold a coin twice or to use a destination again.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -172,10 +172,15 @@ def watched(db: Connection) -> list[Sweep]:
     return [_sweep(db, row) for row in db.execute(query).all()]
 
 
-def is_busy(db: Connection, since: datetime) -> bool:
-    """Whether a sweep is under way, or the last one was begun after `since`."""
+def is_busy(db: Connection, now: datetime, every: timedelta) -> bool:
+    """Whether a sweep is under way, or the last one was begun less than `every` ago.
+
+    One that was begun in the future does not count: a clock was wrong, and must not stop sweeps.
+    """
     begun = db.execute(select(SWEEP.c.stage, SWEEP.c.created_at)).all()
-    return any(Stage(row.stage).is_open or row.created_at > since for row in begun)
+    return any(
+        Stage(row.stage).is_open or now - every < row.created_at <= now for row in begun
+    )
 
 
 def find(db: Connection, sweep_id: str) -> Sweep | None:

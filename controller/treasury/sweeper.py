@@ -194,7 +194,7 @@ class Sweeper:
         """Begin a sweep when one is due, none is under way and nothing foreign was seen."""
         now = self._clock.utc()
         with self._database.transaction() as db:
-            if book.unacknowledged(db) or sweep_book.is_busy(db, now - self._pace.every):
+            if book.unacknowledged(db) or sweep_book.is_busy(db, now, self._pace.every):
                 return
             due = sweepable(book.unspent(db).values(), height, sweep_book.held(db))
             planned = plan(due, self._builder.costs)
