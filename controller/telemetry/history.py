@@ -11,6 +11,7 @@ year costs as much as an hour.
 import math
 import sqlite3
 from collections import deque
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -49,7 +50,6 @@ _log = structlog.get_logger()
 
 ROWS_WAITING_MAX = 600
 """Ticks that wait in memory for the disk; then the oldest are left out."""
-_FIELDS = ("limit_w", "measured_w", "expected_w")
 _VALUE_BYTES = 9
 """A float in msgpack."""
 _FRAME_SHARE = 0.9
@@ -72,15 +72,18 @@ class History:
         self._clock = clock
         self._waiting: deque[Row] = deque(maxlen=ROWS_WAITING_MAX)
         self._database: sqlite3.Connection | None = None
+        self._nodes: list[str] = []
+        self._names = _names([])
 
     def note(self, image: SiteImage) -> None:
         """Take the values of this tick; returns at once."""
-        names = ["site/frequency_hz", "site/hashrate_ths"]
+        nodes = [node.node_id for node in image.nodes]
+        if nodes != self._nodes:
+            self._nodes, self._names = nodes, _names(nodes)
         values = [frequency_hz(image), hashrate_ths(image)]
         for node in image.nodes:
-            names += [f"{node.node_id}/{field}" for field in _FIELDS]
-            values += [node.limit_w, node.measured_w, node.expected_w]
-        self._waiting.append(Row(math.floor(image.at.timestamp()), tuple(names), packed(values)))
+            values += (node.limit_w, node.measured_w, node.expected_w)
+        self._waiting.append(Row(math.floor(image.at.timestamp()), self._names, packed(values)))
 
     def commit(self) -> None:
         """Write what was noted, make means, forget what is too old. Raises StoreError."""
@@ -102,8 +105,7 @@ class History:
             self._database = open_store(self.path, SHAPE, durable=False)
         now_s = math.floor(self._clock.utc().timestamp())
         with transaction(self._database, self.path):
-            for row in taken:
-                put(self._database, SECOND, row)
+            put(self._database, SECOND, taken)
             fold(self._database, now_s)
             forget(self._database, now_s)
 
@@ -134,6 +136,13 @@ class History:
             series = means(read(database, level, first_s), newest, first_s, step_s, points)
         at_unix_s = [first_s + number * step_s for number in range(points)]
         return HistoryPage(at_unix_s=at_unix_s, step_s=step_s, series=series)
+
+
+def _names(nodes: Sequence[str]) -> Names:
+    """The series of a tree, in the order in which `note` packs their values."""
+    fields = ("limit_w", "measured_w", "expected_w")
+    of_nodes = (f"{node}/{field}" for node in nodes for field in fields)
+    return ("site/frequency_hz", "site/hashrate_ths", *of_nodes)
 
 
 def _points_that_fit(names: Names) -> int:

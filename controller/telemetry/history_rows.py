@@ -7,7 +7,7 @@ import json
 import math
 import sqlite3
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -68,15 +68,23 @@ def packed(values: Sequence[float | None]) -> "array[float]":
     return array("f", [math.nan if value is None else value for value in values])
 
 
-def put(database: sqlite3.Connection, level: Level, row: Row) -> None:
-    """Write a row, over one of the same instant."""
-    text = json.dumps(row.names)
+def put(database: sqlite3.Connection, level: Level, rows: Iterable[Row]) -> None:
+    """Write rows, each over one of the same instant."""
+    names, layout = None, None
+    for row in rows:
+        if row.names is not names:
+            names, layout = row.names, _layout(database, row.names)
+        database.execute(
+            f"INSERT OR REPLACE INTO {level.table} VALUES (?, ?, ?)",  # noqa: S608 - our own tables
+            (row.at_s, layout, row.values.tobytes()),
+        )
+
+
+def _layout(database: sqlite3.Connection, names: Names) -> int:
+    text = json.dumps(names)
     database.execute("INSERT OR IGNORE INTO layout (names) VALUES (?)", (text,))
-    database.execute(
-        f"INSERT OR REPLACE INTO {level.table} "  # noqa: S608 - names of our own tables
-        "SELECT ?, id, ? FROM layout WHERE names = ?",
-        (row.at_s, row.values.tobytes(), text),
-    )
+    row = database.execute("SELECT id FROM layout WHERE names = ?", (text,)).fetchone()
+    return int(row[0])
 
 
 def fold(database: sqlite3.Connection, now_s: int) -> None:
@@ -106,7 +114,7 @@ def fold(database: sqlite3.Connection, now_s: int) -> None:
             names = rows[-1].names
             series = means(rows, names, at_s, step_s, 1)
             values = packed([series[name][0] for name in names])
-            put(database, coarser, Row(at_s, names, values))
+            put(database, coarser, [Row(at_s, names, values)])
 
 
 def forget(database: sqlite3.Connection, now_s: int) -> None:

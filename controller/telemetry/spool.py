@@ -41,7 +41,9 @@ _SHAPE = Shape(
            )""",
         # Sums are read from it alone: the rows themselves are as large as the spool.
         "CREATE INDEX batch_size ON batch (bytes, lines)",
-        "CREATE TABLE gone (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL)",
+        """CREATE TABLE gone (
+             first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, why TEXT NOT NULL
+           )""",
         """CREATE TABLE rejected (
              id INTEGER PRIMARY KEY AUTOINCREMENT, at_unix_s REAL NOT NULL, detail TEXT NOT NULL,
              line BLOB NOT NULL
@@ -49,6 +51,7 @@ _SHAPE = Shape(
     ),
 )
 
+DROPPED, REJECTED = "dropped", "rejected"
 Range = tuple[int, int]
 """First and last number, both of it."""
 
@@ -186,7 +189,7 @@ class Spool:
                         (now_unix_s, detail[:_DETAIL_CHARS], line),
                     )
                     if (seq := seq_of(line)) is not None:
-                        self._note_gone((seq, seq))
+                        self._note_gone(seq, seq, REJECTED)
                 if bad:
                     self._database.execute(
                         "DELETE FROM rejected WHERE id <= (SELECT max(id) FROM rejected) - ?",
@@ -232,22 +235,23 @@ class Spool:
                 "SELECT first_seq, last_seq, bytes FROM batch ORDER BY first_seq LIMIT 1"
             ).fetchone()
             self._database.execute("DELETE FROM batch WHERE first_seq = ?", (first,))
-            self._note_gone((first, last))
+            self._note_gone(first, last, DROPPED)
             dropped += last - first + 1
             over -= size
         return dropped
 
-    def _note_gone(self, numbers: Range) -> None:
+    def _note_gone(self, first: int, last: int, why: str) -> None:
         """Add a range, joined to the one it follows."""
-        first, last = numbers
         before = self._database.execute(
-            "SELECT first_seq FROM gone WHERE last_seq = ?", (first - 1,)
-        ).fetchone()
+            "SELECT max(first_seq) FROM gone WHERE last_seq = ? AND why = ?", (first - 1, why)
+        ).fetchone()[0]
         if before is None:
-            self._database.execute("INSERT OR REPLACE INTO gone VALUES (?, ?)", (first, last))
+            self._database.execute(
+                "INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", (first, last, why)
+            )
         else:
             self._database.execute(
-                "UPDATE gone SET last_seq = ? WHERE first_seq = ?", (last, before[0])
+                "UPDATE gone SET last_seq = ? WHERE first_seq = ?", (last, before)
             )
 
     def _bound_gone(self, account: Account) -> Account:
@@ -266,16 +270,27 @@ class Spool:
         return replace(account, first_seq=max(account.first_seq, forgotten + 1))
 
 
-def read_account(path: Path) -> tuple[Account, list[Range], list[Range]]:
-    """The account, the ranges that wait and those that are gone, while another process may write.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """The account at one moment, and the ranges of it that are not in the database by our books."""
 
-    Raises StoreError.
-    """
+    account: Account
+    waiting: Sequence[Range]
+    dropped: Sequence[Range]
+    rejected: Sequence[Range]
+
+
+def read_books(path: Path) -> Books:
+    """Read a spool while another process may write it. Raises StoreError."""
+    gone = "SELECT first_seq, last_seq FROM gone WHERE why = ?"
     with closing(open_to_read(path, _SHAPE)) as database, explained(path):
-        database.execute("BEGIN")  # one view of all three tables
-        waiting = database.execute("SELECT first_seq, last_seq FROM batch ORDER BY first_seq")
-        gone = database.execute("SELECT first_seq, last_seq FROM gone ORDER BY first_seq")
-        return _account(database), waiting.fetchall(), gone.fetchall()
+        database.execute("BEGIN")  # one view of all tables
+        return Books(
+            account=_account(database),
+            waiting=database.execute("SELECT first_seq, last_seq FROM batch").fetchall(),
+            dropped=database.execute(gone, (DROPPED,)).fetchall(),
+            rejected=database.execute(gone, (REJECTED,)).fetchall(),
+        )
 
 
 def _account(database: sqlite3.Connection) -> Account:

@@ -56,7 +56,7 @@ _HINTS = {
 }
 
 
-def judge(status: int, headers: Mapping[str, str], body: object) -> Reply:
+def judge(status: int, headers: Mapping[str, str], body: str) -> Reply:
     """What a reply that is not 2xx means."""
     said = f"HTTP {status}: {_said(body)}".removesuffix(": ")
     match status:
@@ -73,11 +73,11 @@ def judge(status: int, headers: Mapping[str, str], body: object) -> Reply:
             return Reply(Verdict.REFUSED, f"{said}; {hint}")
 
 
-def _said(body: object) -> str:
+def _said(body: str) -> str:
     """The database's own words: InfluxDB 1 says `error`, 2 and 3 `message`."""
-    text = str(body or "")
+    text = body
     try:
-        found = json.loads(text)
+        found = json.loads(body)
     except (ValueError, RecursionError):
         found = None
     if isinstance(found, dict):
