@@ -57,21 +57,28 @@ class Chain:
             raise RpcError(reply["error"]["code"], reply["error"]["message"])
         return reply["result"]
 
-    def post(self, body, *, authorization=None, method="POST"):
-        """Status and parsed body of one HTTP request, with the cookie when nothing else is said."""
+    def post(self, body, *, authorization=None, method="POST", path="/", parsed=True):
+        """Status and body of one HTTP request, with the cookie when nothing else is said."""
+        status, _, text = self._request(body, authorization, method, path)
+        try:
+            return status, json.loads(text, parse_float=Decimal) if parsed else text
+        except ValueError:
+            return status, text
+
+    def headers(self, body, *, authorization=None):
+        """Headers of the answer."""
+        return self._request(body, authorization, "POST", "/")[1]
+
+    def _request(self, body, authorization, method, path):
         if authorization is None:
             token = base64.b64encode(self.cookie_file.read_bytes()).decode()
             authorization = f"Basic {token}"
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         with contextlib.closing(connection):
             headers = {"Authorization": authorization} if authorization else {}
-            connection.request(method, "/", body, headers)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
-            text = response.read().decode()
-        try:
-            return response.status, json.loads(text, parse_float=Decimal)
-        except ValueError:
-            return response.status, text
+            return response.status, response.headers, response.read().decode()
 
     def tip(self):
         """Hash of the best chain's last block."""
@@ -138,17 +145,18 @@ class Chain:
     def restart(self, *, kill=True):
         """Start again over the same folder, after SIGKILL or after asking it to end."""
         self._before_kill()
-        self._end(signal.SIGKILL if kill else signal.SIGTERM)
+        self.end(signal.SIGKILL if kill else signal.SIGTERM)
         self.start()
 
     def close(self):
         """End the process."""
         if self._process is not None and self._process.poll() is None:
-            self._end(signal.SIGTERM)
+            self.end(signal.SIGTERM)
 
-    def _end(self, number):
+    def end(self, number):
+        """Send a signal and wait for the end: the exit status."""
         self._process.send_signal(number)
-        self._process.wait(PATIENCE_S)
+        return self._process.wait(PATIENCE_S)
 
     def _before_kill(self):
         pass

@@ -70,7 +70,7 @@ def bitcoin(value_sat):
 class Funded:
     """A chain with mature collection coins of 50 bitcoin each, to be spent one by one."""
 
-    COINS = 24
+    COINS = 40
     VALUE_SAT = 50 * 10**8
 
     def __init__(self, chain):

@@ -142,6 +142,36 @@ def test_a_signature_over_something_else_does_not_finalize(funded, chain):
     assert chain.rpc("finalizepsbt", mixed.to_string())["complete"] is False
 
 
+@pytest.mark.parametrize("change", ["high", "for no output"])
+def test_a_signature_that_would_not_be_relayed_does_not_finalize(funded, chain, change):
+    psbt = sweep(chain, [funded.coin()], RESERVE.address(1), fee_sat=FEE_SAT)
+    part = PSBT.from_string(psbt)
+    part.sign_with(COLLECTION.roots[0], sighash=2 if change == "for no output" else 1)
+    ((key, signature),) = part.inputs[0].partial_sigs.items()
+    if change == "high":
+        part.inputs[0].partial_sigs[key] = with_high_s(signature)
+    answer = chain.rpc("finalizepsbt", part.to_string())
+    assert answer["complete"] is False
+    assert PSBT.from_string(answer["psbt"]).inputs[0].final_scriptwitness is None
+
+
+def test_a_psbt_about_another_coin_is_refused(funded, chain):
+    """The previous transaction inside must be the one that is spent."""
+    one, two = funded.coin(), funded.coin()
+    psbt = PSBT.from_string(sweep(chain, [one], RESERVE.address(1), fee_sat=FEE_SAT))
+    other = PSBT.from_string(sweep(chain, [two], RESERVE.address(1), fee_sat=FEE_SAT))
+    psbt.inputs[0].non_witness_utxo = other.inputs[0].non_witness_utxo
+    for method, params in (
+        ("finalizepsbt", [psbt.to_string()]),
+        ("utxoupdatepsbt", [psbt.to_string()]),
+        ("combinepsbt", [[psbt.to_string()]]),
+    ):
+        with pytest.raises(RpcError) as refused:
+            chain.rpc(method, *params)
+        said = "TX decode failed Non-witness UTXO does not match outpoint hash: iostream error"
+        assert (refused.value.code, refused.value.message) == (-22, said)
+
+
 def test_a_bad_signature(funded, chain):
     raw = Transaction.from_string(
         signed(chain, [funded.coin()], RESERVE.address(1), fee_sat=FEE_SAT)

@@ -4,10 +4,12 @@ The blocks stand in one file, in the order of their coming, and are replayed at 
 killed process loses none, and the branch that came first stays the first.
 """
 
+import fcntl
 import shutil
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from simulators.services.chain.kernel import Coin, Kernel, Verdict
 from simulators.services.chain.wire import Block, Outpoint, Transaction, WireError, read_block
@@ -30,8 +32,12 @@ class Ledger:
     """The chain of a folder. One process at a time may have it open."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or begin the chain. Raises WireError for a file that holds no blocks of ours."""
+        """Open or begin the chain. Raises WireError for a file that holds no blocks of ours, and
+
+        BlockingIOError when another process has the chain open.
+        """
         self._path = folder / "blocks"
+        self._lock = _locked(folder)
         scratch = folder / "kernel"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -45,8 +51,9 @@ class Ledger:
         self._file = self._path.open("ab", buffering=0)
 
     def close(self) -> None:
-        """Let the file go."""
+        """Let the folder go."""
         self._file.close()
+        self._lock.close()
 
     @property
     def height(self) -> int:
@@ -96,13 +103,16 @@ class Ledger:
         with self._path.open("r+b") as file:
             while len(front := file.read(_SIZE.size)) == _SIZE.size:
                 (size,) = _SIZE.unpack(front)
-                if size > BLOCK_BYTES_MAX:
-                    raise WireError(f"{self._path}: holds no blocks at byte {whole}; remove it")
-                data = file.read(size)
-                if len(data) < size:
+                data = file.read(min(size, BLOCK_BYTES_MAX + 1))
+                if len(data) < size <= BLOCK_BYTES_MAX:
                     break
-                if self.kernel.submit(read_block(data)).reason is not None:
-                    raise WireError(f"{self._path}: the block at byte {whole} is bad; remove it")
+                try:
+                    sound = self.kernel.submit(read_block(data)).reason is None
+                except WireError:
+                    sound = False
+                if not sound:
+                    said = f"{self._path}: no block of ours at byte {whole}; remove the folder"
+                    raise WireError(said)
                 whole += _SIZE.size + size
             # What a killed process had begun to write was acknowledged to nobody.
             file.truncate(whole)
@@ -141,6 +151,18 @@ class Ledger:
                 for spent, coin in zip(tx.inputs, coins, strict=True):
                     self.coins[spent.outpoint] = coin
         return block
+
+
+def _locked(folder: Path) -> TextIO:
+    """The folder's lock, held for as long as the file is open, however the process ends."""
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        said = f"{folder}: another process has this chain open; end it, or take another folder"
+        raise BlockingIOError(said) from None
+    return lock
 
 
 def is_unspendable(script: bytes) -> bool:

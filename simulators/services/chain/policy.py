@@ -110,12 +110,22 @@ def check_signatures_low(tx: Transaction) -> None:
     """Whether signatures have the lower of two values: no rule of consensus. Raises Refused."""
     for number, spent in enumerate(tx.inputs):
         pushed = [step[1] for step in operations(spent.script_sig) if step is not None]
-        if any(_signature_s(item) > HALF_ORDER for item in (*spent.witness, *pushed)):
+        if any(is_high_signature(item) for item in (*spent.witness, *pushed)):
             raise Refused(
                 "mempool-script-verify-flag-failed "
                 "(Non-canonical signature: S value is unnecessarily high)",
                 where(tx, number),
             )
+
+
+def is_high_signature(item: bytes) -> bool:
+    """Whether bytes are a signature in DER, hash type behind, with the higher of two values."""
+    if not 9 <= len(item) <= 73 or item[0] != 0x30 or item[1] != len(item) - 3 or item[2] != 2:
+        return False
+    second = 4 + item[3]
+    if second + 2 > len(item) or item[second] != 2 or second + 3 + item[second + 1] != len(item):
+        return False
+    return int.from_bytes(item[second + 2 : -1], "big") > HALF_ORDER
 
 
 def where(tx: Transaction, number: int) -> str:
@@ -178,13 +188,3 @@ def _check_relative(sequence: int, coin: Coin, ledger: Ledger) -> None:
         early = height + value - 1 >= ledger.height + 1
     if early:
         raise Refused("non-BIP68-final")
-
-
-def _signature_s(item: bytes) -> int:
-    """The second number of a DER signature with its hash type; 0 for anything else."""
-    if not 9 <= len(item) <= 73 or item[0] != 0x30 or item[1] != len(item) - 3 or item[2] != 2:
-        return 0
-    second = 4 + item[3]
-    if second + 2 > len(item) or item[second] != 2 or second + 3 + item[second + 1] != len(item):
-        return 0
-    return int.from_bytes(item[second + 2 : -1], "big")

@@ -15,6 +15,7 @@ from embit.hashes import hash160  # type: ignore[import-untyped]
 from simulators.services.chain.descriptors import Derived
 from simulators.services.chain.errors import DESERIALIZATION, PARAMETER, CallError
 from simulators.services.chain.kernel import script_holds
+from simulators.services.chain.policy import is_high_signature
 from simulators.services.chain.script import kind, multisig
 from simulators.services.chain.wire import (
     Reader,
@@ -30,7 +31,9 @@ from simulators.services.chain.wire import (
 MAGIC = b"psbt\xff"
 _TX, _VERSION = b"\x00", b"\xfb"
 _WHOLE, _OUTPUT, _SIGNATURE, _REDEEM, _WITNESS, _ORIGIN = (bytes((n,)) for n in (0, 1, 2, 4, 5, 6))
-_FINAL_SCRIPT, _FINAL_WITNESS = b"\x07", b"\x08"
+_HASH_TYPE, _FINAL_SCRIPT, _FINAL_WITNESS = b"\x03", b"\x07", b"\x08"
+_ALONE = {_WHOLE, _OUTPUT, _HASH_TYPE, _REDEEM, _WITNESS, _FINAL_SCRIPT, _FINAL_WITNESS}
+_SIGN_ALL = struct.pack("<I", 1)
 _OUT_REDEEM, _OUT_WITNESS, _OUT_ORIGIN = b"\x00", b"\x01", b"\x02"
 
 Fields = dict[bytes, bytes]
@@ -138,6 +141,8 @@ def _final_input(
             return None
         script_sig = with_size(redeem) if redeem else b""
         done = replace(tx.inputs[number], script_sig=script_sig, witness=stack)
+    if any(is_high_signature(item) for item in done.witness):
+        return None
     inputs = (*tx.inputs[:number], done, *tx.inputs[number + 1 :])
     return done if script_holds(tx.with_inputs(inputs), number, spent) else None
 
@@ -145,6 +150,9 @@ def _final_input(
 def _witness(script: bytes, fields: Fields) -> tuple[bytes, ...] | None:
     """The stack that satisfies a segwit script with the signatures at hand."""
     signatures = {key[1:]: value for key, value in fields.items() if key[:1] == _SIGNATURE}
+    hash_type = fields.get(_HASH_TYPE, _SIGN_ALL)
+    if any(value[-1:] != hash_type[:1] for value in signatures.values()):
+        return None
     match kind(script):
         case "witness_v0_keyhash":
             mine = [key for key in signatures if hash160(key) == script[2:]]
@@ -178,15 +186,9 @@ def _is_final(fields: Fields) -> bool:
 
 def _spent_output(spent: TxIn, fields: Fields) -> TxOut | None:
     """The output that an input spends, as far as its PSBT can prove it."""
-    try:
-        if _WHOLE in fields:
-            previous = read_transaction(fields[_WHOLE])
-            fits = previous.txid == spent.outpoint.txid
-            fits = fits and spent.outpoint.vout < len(previous.outputs)
-            return previous.outputs[spent.outpoint.vout] if fits else None
-        return Reader(fields[_OUTPUT]).output() if _OUTPUT in fields else None
-    except WireError as error:
-        raise CallError(DESERIALIZATION, f"TX decode failed {error}") from None
+    if _WHOLE in fields:
+        return read_transaction(fields[_WHOLE]).outputs[spent.outpoint.vout]
+    return Reader(fields[_OUTPUT]).output() if _OUTPUT in fields else None
 
 
 def _describe(fields: Fields, derived: Derived | None, keys: tuple[bytes, bytes, bytes]) -> None:
@@ -230,7 +232,7 @@ def _read(data: bytes) -> Psbt:
     tx = read_transaction(whole.pop(_TX), witness=False)
     if any(spent.script_sig for spent in tx.inputs):
         raise WireError("Unsigned tx does not have empty scriptSigs and scriptWitnesses.")
-    inputs = tuple(_read_map(reader) for _ in tx.inputs)
+    inputs = tuple(_checked(_read_map(reader), spent) for spent in tx.inputs)
     outputs = tuple(_read_map(reader) for _ in tx.outputs)
     if reader.left:
         raise CallError(DESERIALIZATION, "TX decode failed extra data after PSBT")
@@ -243,6 +245,26 @@ def _read_map(reader: Reader) -> Fields:
         if key in fields:
             raise WireError(f"Duplicate Key {key.hex()}")
         fields[key] = reader.sized()
+    return fields
+
+
+def _checked(fields: Fields, spent: TxIn) -> Fields:
+    """The fields of an input, of which those that are read later can be read."""
+    for key in fields:
+        if key[:1] in _ALONE and len(key) > 1:
+            raise WireError(f"Key {key.hex()} is more than one byte type")
+    if _WHOLE in fields:
+        previous = read_transaction(fields[_WHOLE])
+        if previous.txid != spent.outpoint.txid:
+            raise WireError("Non-witness UTXO does not match outpoint hash")
+        if spent.outpoint.vout >= len(previous.outputs):
+            raise WireError("Input specifies output index that does not exist")
+    for key, take in ((_OUTPUT, Reader.output), (_FINAL_WITNESS, Reader.stack)):
+        if key in fields:
+            reader = Reader(fields[key])
+            take(reader)
+            if reader.left:
+                raise WireError("Size of value was not the stated size")
     return fields
 
 

@@ -24,6 +24,7 @@ from simulators.services.chain.errors import (
 BODY_BYTES_MAX = 32 * 1024 * 1024
 WRONG_PASSWORD_WAIT_S = 0.25
 USER = "__cookie__"
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
 _ASK = {"WWW-Authenticate": 'Basic realm="jsonrpc"'}
 
 Execute = Callable[[str, object], object]
@@ -60,9 +61,9 @@ def answer(execute: Execute, body: bytes) -> tuple[int, bytes]:
     """HTTP status and body of the reply to a request's body."""
     try:
         request = json.loads(body.decode("utf-8"), parse_float=Decimal, parse_constant=_no_constant)
-        # A lone half of a character could not be written again.
-        json.dumps(request, default=str, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError):
+        # What cannot be written again, as half a character alone, could not be answered.
+        _ENCODER.encode(request)
+    except (ValueError, ArithmeticError, RecursionError):
         return 500, _reply(_Request(), None, _error(PARSE, "Parse error"))
     if isinstance(request, list):
         # One state for all of them, as in Core: what names no id of its own gets the one before.
@@ -127,7 +128,7 @@ def _reply(request: _Request, result: object, error: dict[str, Any] | None) -> b
         reply["error"] = error
     if request.has_id:
         reply["id"] = request.id
-    return msgspec.json.encode(reply)
+    return _ENCODER.encode(reply)
 
 
 def _error(code: int, message: str) -> dict[str, Any]:
