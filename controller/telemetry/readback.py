@@ -24,6 +24,7 @@ _ROWS_MAX = 20_000
 _REPLY_BYTES_MAX = 8 * 1024 * 1024
 _LAST_NS = 2**63 - 2
 _LOST, _FOUND, _WAITING, _DROPPED, _REJECTED = range(5)
+_SETTLED = (_FOUND, _WAITING)
 
 
 class AuditError(Exception):
@@ -32,7 +33,8 @@ class AuditError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What became of `written` committed lines: found in the database, or one of the others.
+    """What became of `written` committed lines: found in the database, or one of the others. What
+    waits in the spool is not looked for.
 
     `unrecorded` are lines of the whole life of this spool that never got a number.
     """
@@ -69,7 +71,8 @@ class Tally:
             (books.rejected, _REJECTED),
         ):
             self._mark(ranges, what)
-        self.missing = self._what.count(_LOST)
+        self.unseen = len(self._what) - self._what.count(_WAITING)
+        """Numbers that do not wait and were not seen yet."""
 
     def _mark(self, ranges: Sequence[Range], what: int) -> None:
         for first, last in ranges:
@@ -82,9 +85,9 @@ class Tally:
         """These are in the database."""
         what, first, last = self._what, self.first, self.last
         for number in numbers:
-            if first <= number <= last:
-                self.missing -= what[number - first] == _LOST
+            if first <= number <= last and what[number - first] not in _SETTLED:
                 what[number - first] = _FOUND
+                self.unseen -= 1
 
     def audit(self) -> Audit:
         """The result."""
@@ -114,11 +117,11 @@ async def audit(spool: Path, address: Address, site_id: str, newest: int | None 
 async def _look(
     session: aiohttp.ClientSession, address: Address, name: str, site_id: str, tally: Tally
 ) -> None:
-    """Every line of one measurement, the newest first, until nothing is missing or left, or a page
+    """Every line of one measurement, the newest first, until all are seen, none is left, or a page
     holds only numbers from before.
     """
     until_ns = _LAST_NS
-    while tally.missing:
+    while tally.unseen:
         # A page ends in the middle of an instant: the next begins with that instant again.
         rows = await _page(session, address, name, site_id, until_ns)
         numbers = [number for _, number in rows if isinstance(number, int)]
@@ -162,15 +165,16 @@ async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
     return body
 
 
+_NEEDS = "an audit needs a database that answers InfluxQL on /query, as InfluxDB does"
+
+
 def _rows(url: str, status: int, body: bytes) -> list[tuple[int, Any]]:
     """Time in ns and number of each row. Raises AuditError for what is no InfluxQL answer."""
     wrong = f"{url}: HTTP {status}: {one_line(body.decode('utf-8', 'replace'))}"
     if status in {401, 403}:
         raise AuditError(f"{wrong}; the token may not read there: mend `telemetry.token_file`")
     if status != 200:
-        raise AuditError(
-            f"{wrong}; an audit needs a database that answers InfluxQL on /query, as InfluxDB does"
-        )
+        raise AuditError(f"{wrong}; {_NEEDS}")
     try:
         (result,) = json.loads(body)["results"]
         if "error" in result:
@@ -178,4 +182,4 @@ def _rows(url: str, status: int, body: bytes) -> list[tuple[int, Any]]:
         series = result.get("series", [])
         return [(int(at), number) for one in series for at, number in one["values"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise AuditError(f"{wrong}; this is no answer of InfluxQL") from None
+        raise AuditError(f"{wrong}; {_NEEDS}") from None

@@ -19,7 +19,7 @@ NAME = "naryn"
 """The database that is made; its default policy is `autogen`."""
 _READY_S = 20.0
 _STEP_S = 0.05
-_REPLY_BYTES_MAX = 64 * 1024
+_REPLY_BYTES_MAX = 16 * 1024 * 1024
 _SBIN = "/usr/sbin"
 """Where Debian puts nginx, which no ordinary user has in his path."""
 
