@@ -11,7 +11,7 @@ help:
 	@echo "make demo      run the whole simulated site (Ctrl-C ends it)"
 	@echo "make test      every check and every test; installs what they need"
 	@echo "make check     the fast half: format, lint, types, arrows, tests without services"
-	@echo "make services  install what the tests need beside Python (mosquitto)"
+	@echo "make services  install what the tests need beside Python: services, Chromium, bitcoind"
 	@echo "make lock      write constraints.txt anew from pyproject.toml"
 
 $(READY): constraints.txt pyproject.toml
@@ -22,6 +22,7 @@ $(READY): constraints.txt pyproject.toml
 	@touch $@
 
 demo: $(READY)
+	@./.ci/services demo
 	@$(BIN)/naryn demo $(ARGS) || [ $$? -eq 130 ]
 
 test: $(READY) services lint types arrows

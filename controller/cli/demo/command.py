@@ -7,9 +7,8 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -23,43 +22,34 @@ from rich.text import Text
 from controller.app.site import channel_path
 from controller.channel.client import connect
 from controller.channel.frames import ChannelError
-from controller.channel.view import Arm, SiteImage
-from controller.cli.demo.ground import (
-    ISSUER,
-    PEAK_FROM_S,
-    Ground,
-    Timetable,
-    lay_inventory,
-    lay_keys,
-    lay_site,
-    site_template,
-)
-from controller.cli.demo.processes import Child, Processes, ProcessFailed
+from controller.channel.view import SiteImage
+from controller.cli.demo.ground import PEAK_FROM_S, Ground, Timetable
+from controller.cli.demo.interruptions import BROKER, DATABASE
+from controller.cli.demo.ports import Ports
+from controller.cli.demo.processes import Processes, ProcessFailed
+from controller.cli.demo.stage import Stage
 from controller.cli.demo.story import Evening, Record
-from controller.cli.options import ask, fail
+from controller.cli.options import fail
 from controller.cli.screen import render
 from controller.config.load import SiteConfig
 
 app = typer.Typer()
 
-_SCENARIO = "evening"
-_SITE_ID = "demo-hpp"
-_WARM_UP_S = 14.0
-"""From writing the configuration to the script: start, arm, first readings."""
 _STORY_S = 240.0
-_FOR_EVER_S = 86_400
 _SCRIPT = (
     (0.0, "the plant mines"),
     (10.0, "order: 40 % less within 25 s"),
     (45.0, "release: the load comes back by ramp"),
+    (BROKER.at_s, "the broker is killed, and comes back"),
+    (DATABASE.at_s, "the database is killed, and comes back"),
     (PEAK_FROM_S, "planned peak of 600 kW, to be arrived at on time"),
     (192.0, "an order too large: 10 kW, which must end FAILED with its shortfall"),
     (_STORY_S, "the script is over; Ctrl-C ends the demonstration"),
 )
 """What the screen says of the script; the times are those of the scenario and its site."""
 _NOTE = (
-    "DEMONSTRATION: a simulated plant. Ramps are fast, least times short, and the peak window is "
-    "put around the start; no clock is shifted."
+    "DEMONSTRATION: a simulated plant. Ramps are fast, least times short, blocks come every few "
+    "seconds, and the peak window is put around the start; no clock is shifted."
 )
 
 
@@ -99,21 +89,22 @@ def demo(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print only the result, as JSON.")] = False,
-    broker_port: Annotated[int, typer.Option(min=1024, max=65535)] = 18830,
-    http_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Where simulated miners serve HTTP.")
-    ] = 8081,
+    port: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PORT", help="Move a service, e.g. console=9000; repeatable."),
+    ] = None,
     keep: Annotated[
         Path | None, typer.Option(help="Use this new folder and keep it: state, keys, logs.")
     ] = None,
 ) -> None:
     """Run the whole simulated site on this machine, with a scripted evening."""
+    ports = Ports.moved(port or [])
     if keep is not None and keep.exists():
         fail(f"{keep} exists; name a folder that does not", 2)
     folder = keep or Path(tempfile.mkdtemp(prefix="naryn-demo-"))
     folder.mkdir(mode=0o700, exist_ok=True)
     seconds = for_ if for_ is not None or not json else _STORY_S
-    run = _Demo(Ground(folder=folder.absolute()), broker_port, http_port, seconds, quiet=json)
+    run = _Demo(Ground(folder=folder.absolute()), ports, seconds, quiet=json)
     status = 1
     try:
         status = asyncio.run(run.play())
@@ -130,21 +121,11 @@ def demo(
 class _Demo:
     """One run of the demonstration."""
 
-    def __init__(
-        self,
-        ground: Ground,
-        broker_port: int,
-        http_port: int,
-        seconds: float | None,
-        *,
-        quiet: bool,
-    ) -> None:
+    def __init__(self, ground: Ground, ports: Ports, seconds: float | None, *, quiet: bool) -> None:
         self._ground = ground
-        self._broker_port = broker_port
-        self._http_port = http_port
+        self._ports = ports
         self._seconds = seconds
         self._quiet = quiet
-        self._receipts: dict[str, list[str]] = {}
         self._told = asyncio.Event()
         self._events_told: set[tuple[datetime, str, str]] = set()
 
@@ -153,20 +134,25 @@ class _Demo:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told.set)
-        story: Evening | None = None
-        finished = False
+        self._say(f"{_NOTE}\nFolder: {self._ground.folder}")
         async with Processes(self._ground.folder) as processes:
-            begun = asyncio.create_task(self._begin(processes))
+            stage = Stage(self._ground, self._ports, processes)
+            begun = asyncio.create_task(stage.begin())
             if not await self._unless_told(begun):
                 return 130
-            config, timetable = begun.result()
+            config, timetable, miners = begun.result()
+            self._say(f"{miners} simulated miners, 4 meters, 1 plant PLC, a chain, a pool")
+            self._say(f"The page: http://127.0.0.1:{self._ports.console}")
             story = Evening(
                 record=Record(root="plant"),
                 peak_from=timetable.peak_from,
                 peak_until=timetable.peak_until,
             )
-            finished = await self._show(processes, config, timetable, story)
-        return self._conclude(story, finished=finished)
+            finished = await self._show(stage, config, timetable, story)
+            if not finished and self._seconds is None:
+                self._say("ended before the script was over")
+                return 130
+            return await self._conclude(stage, config, story, finished=finished)
 
     async def _unless_told(self, task: "asyncio.Task[Any]") -> bool:
         told = asyncio.create_task(self._told.wait())
@@ -180,79 +166,43 @@ class _Demo:
             await task
         return False
 
-    async def _begin(self, processes: Processes) -> tuple[SiteConfig, Timetable]:
-        """Start broker, simulators, controller and dispatcher, and arm the feeders."""
-        ground = self._ground
-        self._say(f"{_NOTE}\nFolder: {ground.folder}")
-        lay_keys(ground)
-        port = str(self._broker_port)
-        broker = await processes.start("broker", "controller.cli.demo.broker", "--port", port)
-        moved = ("--port", f"http={self._http_port}")
-        truth = ("--truth", str(ground.truth_file))
-        plant = await processes.start("plant", "simulators", "serve", _SCENARIO, *moved, *truth)
-        await processes.first_line(broker, 15.0)
-        await processes.first_line(plant, 30.0)
-        written_at = datetime.now(UTC)
-        timetable = Timetable.after(written_at + timedelta(seconds=_WARM_UP_S))
-        config = lay_site(ground, site_template(_SCENARIO), timetable, self._broker_port)
-        miners = await lay_inventory(config, _SCENARIO, self._http_port)
-        self._say(f"{miners} simulated miners, 4 meters, 1 plant PLC; starting the controller")
-        await processes.start("controller", "controller.cli.main", "run", str(ground.site_file))
-        await self._arm(processes, config)
-        return config, timetable
-
-    async def _arm(self, processes: Processes, config: SiteConfig) -> None:
-        deadline_s = time.monotonic() + 20.0
-        for feeder in ("north", "south"):
-            while True:
-                try:
-                    await ask(config, Arm(node_id=feeder, without_watchdog=True, by="demo"))
-                    break
-                except ChannelError:
-                    self._check(await self._ended(processes))
-                    if time.monotonic() > deadline_s:
-                        raise
-                    await asyncio.sleep(0.2)
-
-    async def _ended(self, processes: Processes) -> str | None:
-        child = processes.ended()
-        return None if child is None else await processes.last_words(child)
-
-    @staticmethod
-    def _check(words: str | None) -> None:
-        if words is not None:
-            raise ProcessFailed(words)
-
     async def _show(
-        self, processes: Processes, config: SiteConfig, timetable: Timetable, story: Evening
+        self, stage: Stage, config: SiteConfig, timetable: Timetable, story: Evening
     ) -> bool:
         """Follow the images until the time is over (True) or somebody ends it (False)."""
         wait_s = (timetable.start_at - datetime.now(UTC)).total_seconds()
-        dispatcher = asyncio.create_task(self._dispatch(processes, max(0.0, wait_s)))
+        beside = [asyncio.ensure_future(act) for act in stage.run_script(max(0.0, wait_s))]
         zone = ZoneInfo(config.file.site.timezone)
         try:
             with self._screen() as live:
                 async for image in self._images(config):
-                    story.see(image, self._truth_w())
+                    story.see(image, stage.truth_w())
                     gone_s = (datetime.now(UTC) - timetable.start_at).total_seconds()
-                    if live is not None:
-                        note = Text(_NOTE, style="black on yellow")
-                        script = Text(_script_line(gone_s), style="bold")
-                        live.update(Group(note, script, render(image, zone)), refresh=True)
-                    else:
-                        self._tell_events(image, zone)
-                    self._check(await self._ended(processes))
-                    if dispatcher.done() and dispatcher.exception() is not None:
-                        dispatcher.result()
+                    self._show_image(live, image, gone_s, zone)
+                    await stage.check()
+                    for act in beside:
+                        if act.done() and act.exception() is not None:
+                            act.result()
                     if self._seconds is not None and gone_s >= self._seconds:
                         return True
                     if self._told.is_set():
                         return self._seconds is None and gone_s >= _STORY_S
         finally:
-            dispatcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await dispatcher
+            for act in beside:
+                act.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
         return False
+
+    def _show_image(
+        self, live: Live | None, image: SiteImage, gone_s: float, zone: ZoneInfo
+    ) -> None:
+        if live is None:
+            self._tell_events(image, zone)
+            return
+        note = Text(_NOTE, style="black on yellow")
+        page = f"The page: http://127.0.0.1:{self._ports.console}"
+        script = Text(f"{_script_line(gone_s)}\n{page}", style="bold")
+        live.update(Group(note, script, render(image, zone)), refresh=True)
 
     def _screen(self) -> contextlib.AbstractContextManager[Live | None]:
         if self._quiet or not sys.stdout.isatty():
@@ -263,37 +213,6 @@ class _Demo:
         async with connect(channel_path(config)) as client:
             async for body in client.images():
                 yield msgspec.msgpack.decode(body, type=SiteImage)
-
-    async def _dispatch(self, processes: Processes, wait_s: float) -> None:
-        """Start the grid dispatcher and keep the stages of what the site told him."""
-        ground = self._ground
-        await asyncio.sleep(wait_s)
-        child: Child = await processes.start(
-            "dispatcher",
-            "simulators.services.dispatcher",
-            _SCENARIO,
-            "--broker",
-            f"127.0.0.1:{self._broker_port}",
-            "--site",
-            _SITE_ID,
-            "--issuer",
-            ISSUER,
-            "--key",
-            str(ground.key(f"{ISSUER}.pem")),
-            "--site-key",
-            str(ground.key("site.pub")),
-            "--for-s",
-            str(_FOR_EVER_S),
-        )
-        stream = child.process.stdout
-        assert stream is not None, "started with a pipe"  # noqa: S101
-        while line := await stream.readline():
-            self._hear(jsonlib.loads(line))
-
-    def _hear(self, said: dict[str, Any]) -> None:
-        order = (said.get("of") or {}).get("order")
-        if said.get("verified") and order is not None and "stage" in said:
-            self._receipts.setdefault(order, []).append(said["stage"])
 
     def _tell_events(self, image: SiteImage, zone: ZoneInfo) -> None:
         if self._quiet:
@@ -311,22 +230,12 @@ class _Demo:
         if not self._quiet:
             print(sentence, flush=True)
 
-    def _truth_w(self) -> float | None:
-        """The true mining load at the end, from the simulator's own record."""
-        try:
-            last = self._ground.truth_file.read_text().strip().splitlines()[-1]
-        except (OSError, IndexError):
-            return None
-        power_w = jsonlib.loads(last).get("mining_w")
-        return float(power_w) if power_w is not None else None
-
-    def _conclude(self, story: Evening, *, finished: bool) -> int:
-        if not finished and self._seconds is None:
-            self._say("ended before the script was over")
-            return 130
-        summary = story.summary(self._receipts)
+    async def _conclude(
+        self, stage: Stage, config: SiteConfig, story: Evening, *, finished: bool
+    ) -> int:
+        summary = await stage.summary(config, story)
         if not finished:
-            summary["missed"] = [*summary["missed"], "ended by hand before the script was over"]
+            summary["missed"].append("ended by hand before the script was over")
         if self._quiet:
             print(jsonlib.dumps(summary, ensure_ascii=False))
         else:

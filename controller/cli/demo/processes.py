@@ -7,7 +7,7 @@ import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 _PR_SET_PDEATHSIG = 1
 _END_S = 8.0
@@ -27,6 +27,7 @@ class Child:
     """One process that was started, and where its words go."""
 
     name: str
+    command: tuple[str, ...]
     process: asyncio.subprocess.Process
     log: Path
 
@@ -40,13 +41,14 @@ class Processes:
 
     async def start(self, name: str, module: str, *arguments: str) -> Child:
         """Start `python -m module`; standard output is a pipe, standard error a log file."""
+        return await self.launch(name, sys.executable, "-m", module, *arguments)
+
+    async def launch(self, name: str, *command: str) -> Child:
+        """Start a program in the same way."""
         log = self.folder / f"{name}.log"
         with log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                module,
-                *arguments,
+                *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
@@ -54,9 +56,21 @@ class Processes:
                 preexec_fn=_die_with_parent,
                 limit=1024 * 1024,
             )
-        child = Child(name=name, process=process, log=log)
+        child = Child(name=name, command=command, process=process, log=log)
         self.children.append(child)
         return child
+
+    async def end(self, child: Child) -> None:
+        """End one child now; it counts no more as one that may not end."""
+        self.children.remove(child)
+        await _end(child)
+
+    async def kill(self, child: Child) -> None:
+        """Kill one child, as a power failure would."""
+        self.children.remove(child)
+        os.kill(child.process.pid, signal.SIGKILL)
+        await child.process.wait()
+        await _end(child)
 
     async def first_line(self, child: Child, within_s: float) -> str:
         """Wait for a child's first line on standard output. Raises ProcessFailed."""
@@ -75,6 +89,12 @@ class Processes:
         status = await child.process.wait()
         said = child.log.read_text(errors="replace").strip().splitlines()[-5:]
         return f"{child.name} ended with status {status}:\n  " + "\n  ".join(said)
+
+    async def failed(self, child: Child, how: str) -> NoReturn:
+        """Raise ProcessFailed with how a child fails, or why it has ended."""
+        if child.process.returncode is not None:
+            raise ProcessFailed(await self.last_words(child))
+        raise ProcessFailed(f"{child.name} {how}; see {child.log}")
 
     def ended(self) -> Child | None:
         """A child that has ended by itself, if any."""
