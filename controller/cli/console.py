@@ -26,7 +26,7 @@ def console(
     *,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log as JSON lines.")] = False,
 ) -> None:
-    """Serve the site's page, at `[console]` of its file. SIGTERM or Ctrl-C ends it."""
+    """Serve the page of the site at the address in its file. SIGTERM or Ctrl-C ends it."""
     config = load_site(site)
     log.configure(as_json=log_json)
     try:

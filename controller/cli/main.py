@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from controller.cli import acts, dispatch, inventory, keys, status
+from controller.cli import acts, dispatch, inventory, keys, status, telemetry, treasury
+from controller.cli import console as console_group
 from controller.cli import run as run_group
 from controller.cli.bench import command as bench
 from controller.cli.demo import command as demo
@@ -19,14 +20,17 @@ app = typer.Typer(
 )
 app.add_typer(run_group.app)
 app.add_typer(status.app)
+app.add_typer(console_group.app)
 app.add_typer(acts.app)
 app.add_typer(inventory.app, name="inventory")
 app.add_typer(dispatch.app, name="dispatch")
 app.add_typer(keys.app, name="keys")
+app.add_typer(treasury.app, name="treasury")
 app.add_typer(demo.app)
 app.add_typer(bench.app, name="bench")
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(run_group.config_app, name="config")
+app.add_typer(telemetry.app, name="telemetry")
 
 
 def _print_version(*, wanted: bool) -> None:
