@@ -8,11 +8,13 @@ from embit import bip32
 from embit.descriptor import Descriptor
 from embit.networks import NETWORKS
 from embit.psbt import PSBT
+from embit.transaction import Transaction
 
 from simulators.services.chain.script import address_of
 from tests.services.chain_ground import open_chain
 
 REGTEST = NETWORKS["regtest"]
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
 class Wallet:
@@ -62,6 +64,25 @@ def signed(chain, coins, to, **options):
     return final["hex"]
 
 
+def inputs_of(*coins):
+    """Coins as `createpsbt` takes them."""
+    return [{"txid": txid, "vout": vout, "sequence": 0xFFFFFFFD} for txid, vout, _ in coins]
+
+
+def txid_of(raw):
+    """The id of a raw transaction."""
+    return Transaction.from_string(raw).txid().hex()
+
+
+def with_high_s(signature):
+    """The other signature of the same message: DER with the hash type behind."""
+    first = signature[4 : 4 + signature[3]]
+    second = int.from_bytes(signature[6 + signature[3] : -1], "big")
+    high = (ORDER - second).to_bytes(33, "big")
+    body = bytes((2, len(first))) + first + bytes((2, len(high))) + high
+    return bytes((0x30, len(body))) + body + signature[-1:]
+
+
 def bitcoin(value_sat):
     """An amount as text, with 8 places."""
     return f"{value_sat // 10**8}.{value_sat % 10**8:08}"
@@ -93,3 +114,10 @@ def funded(request, tmp_path_factory):
         yield Funded(chain)
     finally:
         chain.close()
+
+
+def emptied(funded):
+    """The module's chain, whose mempool is empty again after every test: to make a fixture of."""
+    yield funded.chain
+    if funded.chain.rpc("getrawmempool"):
+        funded.chain.mine_mempool()

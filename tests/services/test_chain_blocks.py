@@ -5,9 +5,8 @@ import time
 import pytest
 
 from simulators.services.chain.block import build_block
-from simulators.services.chain.wire import read_transaction
 from tests.services.chain_ground import ANYONE, RpcError
-from tests.services.chain_wallet import COLLECTION, RESERVE, signed
+from tests.services.chain_wallet import COLLECTION, RESERVE, emptied, signed, txid_of
 
 FEE_SAT = 1000
 
@@ -15,11 +14,6 @@ FEE_SAT = 1000
 def submit(chain, block):
     """What `submitblock` says; None is yes."""
     return chain.rpc("submitblock", block.raw.hex())
-
-
-def txid_of(raw):
-    """The id of a raw transaction."""
-    return read_transaction(bytes.fromhex(raw)).txid
 
 
 def built(chain, **changes):
@@ -34,12 +28,7 @@ def built(chain, **changes):
     return build_block(**{**usual, **changes})
 
 
-@pytest.fixture
-def chain(funded):
-    """The module's chain, whose mempool is empty again after every test."""
-    yield funded.chain
-    if funded.chain.rpc("getrawmempool"):
-        funded.chain.mine_mempool()
+chain = pytest.fixture(emptied)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +46,21 @@ def test_bad_blocks(chain, changes, reason):
     before = chain.tip()
     assert submit(chain, built(chain, **changes)) == reason
     assert chain.tip() == before
+
+
+def test_of_a_block_that_is_not_kept_the_header_is(chain):
+    block = built(chain, height=7)
+    submit(chain, block)
+    header = chain.rpc("getblockheader", block.hash)
+    assert (header["confirmations"], header["nTx"]) == (-1, 0)
+    assert chain.rpc("getblockheader", block.hash, False) == block.header.hex()
+    with pytest.raises(RpcError) as refused:
+        chain.rpc("getblock", block.hash)
+    said = (refused.value.code, refused.value.message)
+    assert said == (-1, "Block not available (not fully downloaded)")
+    assert submit(chain, block) == "duplicate-invalid"
+    info = chain.rpc("getblockchaininfo")
+    assert info["headers"] == info["blocks"]
 
 
 def test_a_block_that_was_tampered_with(chain):

@@ -11,7 +11,7 @@ What deliberately differs, and is tested on neither side beyond its code:
 | `getblock` 3, `getrawmempool` verbose | answered | refused (−8) |
 | `testmempoolaccept` of several | a package | refused (−8) |
 | a descriptor's range | 1 000 000 scripts | 10 000 scripts |
-| tr() in PSBT calls | filled in, finalized | descriptors refused (−5), inputs left as they are |
+| tr() with scripts in PSBT calls | filled in, finalized | refused (−5), not finalized |
 | `warnings` of a build before release | one sentence | none |
 """
 

@@ -5,19 +5,22 @@ from embit.psbt import PSBT
 from embit.transaction import Transaction
 
 from tests.services.chain_ground import RpcError
-from tests.services.chain_wallet import COLLECTION, RESERVE, Wallet, bitcoin, signed, sweep
+from tests.services.chain_wallet import (
+    COLLECTION,
+    RESERVE,
+    bitcoin,
+    emptied,
+    inputs_of,
+    signed,
+    sweep,
+    txid_of,
+    with_high_s,
+)
 
-QUORUM = Wallet("wsh(sortedmulti(2,{}))", b"m", b"n", b"o", path="48h/1h/0h/2h")
-ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 FEE_SAT = 1000
 
 
-@pytest.fixture
-def chain(funded):
-    """The module's chain, whose mempool is empty again after every test."""
-    yield funded.chain
-    if funded.chain.rpc("getrawmempool"):
-        funded.chain.mine_mempool()
+chain = pytest.fixture(emptied)
 
 
 def refusal(chain, *params):
@@ -44,15 +47,10 @@ def refusal(chain, *params):
     return code, message
 
 
-def txid_of(raw):
-    """The id of a raw transaction."""
-    return Transaction.from_string(raw).txid().hex()
-
-
 def test_a_whole_sweep(funded, chain):
     coins = [funded.coin() for _ in range(3)]
     spent_sat = sum(value_sat for _, _, value_sat in coins)
-    inputs = [{"txid": txid, "vout": vout, "sequence": 0xFFFFFFFD} for txid, vout, _ in coins]
+    inputs = inputs_of(*coins)
     outputs = [{RESERVE.address(7): bitcoin(spent_sat - 40_000)}, {"data": "ab" * 32}]
     created = chain.rpc("createpsbt", inputs, outputs, 0, True)
     known = [COLLECTION.descriptor, {"desc": RESERVE.descriptor, "range": [7, 7]}]
@@ -98,78 +96,6 @@ def test_a_whole_sweep(funded, chain):
     assert (coin["txid"], coin["vout"], coin["confirmations"]) == (txid, 0, 1)
     left = chain.rpc("scantxoutset", "start", [COLLECTION.descriptor])["unspents"]
     assert not {coin["txid"] for coin in left} & {txid for txid, _, _ in coins}
-
-
-def test_a_quorum_signs(funded, chain):
-    raw = signed(chain, [funded.coin()], QUORUM.address(2), fee_sat=FEE_SAT)
-    chain.mine(1, transactions=[raw])
-    coin = (txid_of(raw), 0, funded.VALUE_SAT - FEE_SAT)
-    psbt = sweep(chain, [coin], RESERVE.address(1), fee_sat=FEE_SAT, known=QUORUM.descriptor)
-    parts = [QUORUM.sign(psbt, signer=signer) for signer in range(3)]
-    half = chain.rpc("finalizepsbt", parts[0])
-    assert half["complete"] is False
-    assert len(PSBT.from_string(half["psbt"]).inputs[0].partial_sigs) == 1
-    every = chain.rpc("finalizepsbt", chain.rpc("combinepsbt", parts))
-    assert every["complete"] is True
-    two = chain.rpc("finalizepsbt", chain.rpc("combinepsbt", [parts[2], parts[1]]))
-    assert len(Transaction.from_string(two["hex"]).vin[0].witness.items) == 4
-    assert chain.rpc("sendrawtransaction", two["hex"]) == txid_of(every["hex"])
-
-
-@pytest.mark.parametrize("form", ["sh(wpkh({}))", "sh(wsh(sortedmulti(1,{})))"])
-def test_wrapped_scripts(funded, chain, form):
-    wallet = Wallet(form, b"w", path="49h/1h/0h")
-    raw = signed(chain, [funded.coin()], wallet.address(0), fee_sat=FEE_SAT)
-    chain.mine(1, transactions=[raw])
-    coin = (txid_of(raw), 0, funded.VALUE_SAT - FEE_SAT)
-    psbt = sweep(chain, [coin], RESERVE.address(1), fee_sat=FEE_SAT, known=wallet.descriptor)
-    assert PSBT.from_string(psbt).inputs[0].redeem_script is not None
-    final = chain.rpc("finalizepsbt", wallet.sign(psbt))
-    assert final["complete"] is True
-    assert chain.rpc("sendrawtransaction", final["hex"])
-
-
-def test_a_signature_over_something_else_does_not_finalize(funded, chain):
-    """Signed for one destination, and put under the PSBT of another."""
-    coin = funded.coin()
-    psbt = sweep(chain, [coin], RESERVE.address(1), fee_sat=FEE_SAT)
-    other = sweep(chain, [coin], RESERVE.address(2), fee_sat=FEE_SAT)
-    with pytest.raises(RpcError, match="PSBTs not compatible") as refused:
-        chain.rpc("combinepsbt", [psbt, COLLECTION.sign(other)])
-    assert refused.value.code == -8
-    mixed = PSBT.from_string(psbt)
-    mixed.inputs[0].partial_sigs = PSBT.from_string(COLLECTION.sign(other)).inputs[0].partial_sigs
-    assert chain.rpc("finalizepsbt", mixed.to_string())["complete"] is False
-
-
-@pytest.mark.parametrize("change", ["high", "for no output"])
-def test_a_signature_that_would_not_be_relayed_does_not_finalize(funded, chain, change):
-    psbt = sweep(chain, [funded.coin()], RESERVE.address(1), fee_sat=FEE_SAT)
-    part = PSBT.from_string(psbt)
-    part.sign_with(COLLECTION.roots[0], sighash=2 if change == "for no output" else 1)
-    ((key, signature),) = part.inputs[0].partial_sigs.items()
-    if change == "high":
-        part.inputs[0].partial_sigs[key] = with_high_s(signature)
-    answer = chain.rpc("finalizepsbt", part.to_string())
-    assert answer["complete"] is False
-    assert PSBT.from_string(answer["psbt"]).inputs[0].final_scriptwitness is None
-
-
-def test_a_psbt_about_another_coin_is_refused(funded, chain):
-    """The previous transaction inside must be the one that is spent."""
-    one, two = funded.coin(), funded.coin()
-    psbt = PSBT.from_string(sweep(chain, [one], RESERVE.address(1), fee_sat=FEE_SAT))
-    other = PSBT.from_string(sweep(chain, [two], RESERVE.address(1), fee_sat=FEE_SAT))
-    psbt.inputs[0].non_witness_utxo = other.inputs[0].non_witness_utxo
-    for method, params in (
-        ("finalizepsbt", [psbt.to_string()]),
-        ("utxoupdatepsbt", [psbt.to_string()]),
-        ("combinepsbt", [[psbt.to_string()]]),
-    ):
-        with pytest.raises(RpcError) as refused:
-            chain.rpc(method, *params)
-        said = "TX decode failed Non-witness UTXO does not match outpoint hash: iostream error"
-        assert (refused.value.code, refused.value.message) == (-22, said)
 
 
 def test_a_bad_signature(funded, chain):
@@ -336,12 +262,3 @@ def test_more_out_than_in(funded, chain):
         -26,
         "bad-txns-in-belowout, value in (50.00) < value out (50.00000999)",
     )
-
-
-def with_high_s(signature):
-    """The other signature of the same message: DER with the hash type behind."""
-    first = signature[4 : 4 + signature[3]]
-    second = int.from_bytes(signature[6 + signature[3] : -1], "big")
-    high = (ORDER - second).to_bytes(33, "big")
-    body = bytes((2, len(first))) + first + bytes((2, len(high))) + high
-    return bytes((0x30, len(body))) + body + signature[-1:]

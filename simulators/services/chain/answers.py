@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from simulators.services.chain.block import BITS, TARGET
 from simulators.services.chain.descriptors import Derived
-from simulators.services.chain.kernel import Coin
+from simulators.services.chain.kernel import BlockMissing, Coin
 from simulators.services.chain.ledger import Ledger
 from simulators.services.chain.node import Node
 from simulators.services.chain.script import address_of, assembly, kind, plain_descriptor
@@ -56,28 +56,32 @@ def chain_info(node: Node) -> Answer:
     }
 
 
-def header_answer(ledger: Ledger, block: Block) -> Answer:
-    """`getblockheader`. A block outside the best chain has -1 confirmations."""
-    height, header = ledger.kernel.header(block.hash)
-    active = ledger.is_active(block.hash, height)
+def header_answer(ledger: Ledger, block_hash: str) -> Answer:
+    """`getblockheader`. A block outside the best chain has -1 confirmations. Raises KeyError."""
+    height, header = ledger.kernel.header(block_hash)
+    active = ledger.is_active(block_hash, height)
+    try:
+        count = len(ledger.kernel.block(block_hash).transactions)
+    except BlockMissing:
+        count = 0
     answer: Answer = {
-        "hash": block.hash,
+        "hash": block_hash,
         "confirmations": ledger.height - height + 1 if active else -1,
         "height": height,
         "version": _number(header, 0),
         "versionHex": f"{_number(header, 0):08x}",
         "merkleroot": shown(header[36:68]),
         "time": _number(header, 68),
-        "mediantime": ledger.median_time_s(block.hash),
+        "mediantime": ledger.median_time_s(block_hash),
         "nonce": _number(header, 76),
         "bits": f"{_number(header, 72):08x}",
         "target": f"{TARGET:064x}",
         "difficulty": difficulty(),
         "chainwork": _work(height),
-        "nTx": len(block.transactions),
+        "nTx": count,
     }
     if height > 0:
-        answer["previousblockhash"] = block.previous
+        answer["previousblockhash"] = shown(header[4:36])
     if active and height < ledger.height:
         answer["nextblockhash"] = ledger.hash_at(height + 1)
     return answer
@@ -94,7 +98,7 @@ def block_answer(ledger: Ledger, block: Block, *, details: bool) -> Answer:
         pairs = zip(block.transactions, spent, strict=True)
         transactions = [transaction_answer(tx, coins) for tx, coins in pairs]
     return {
-        **header_answer(ledger, block),
+        **header_answer(ledger, block.hash),
         "strippedsize": stripped,
         "size": size,
         "weight": stripped * 3 + size,

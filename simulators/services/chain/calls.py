@@ -21,6 +21,7 @@ from simulators.services.chain.errors import (
     PARAMETER,
     CallError,
 )
+from simulators.services.chain.kernel import BlockMissing
 from simulators.services.chain.node import Node
 from simulators.services.chain.wire import Block, Outpoint, WireError, read_block
 
@@ -49,10 +50,13 @@ def _getblockhash(node: Node, height: object) -> str:
 
 
 def _getblockheader(node: Node, block_hash: object, verbose: bool | None) -> object:
-    block = _block(node, hash_text(block_hash, "hash"))
-    if verbose is False:
-        return block.header.hex()
-    return answers.header_answer(node.ledger, block)
+    wanted = hash_text(block_hash, "hash")
+    try:
+        if verbose is False:
+            return node.ledger.kernel.header(wanted)[1].hex()
+        return answers.header_answer(node.ledger, wanted)
+    except KeyError:
+        raise CallError(ADDRESS_OR_KEY, "Block not found") from None
 
 
 def _getblock(node: Node, block_hash: object, verbosity: object) -> object:
@@ -119,6 +123,8 @@ def _block(node: Node, block_hash: str) -> Block:
         return node.ledger.kernel.block(block_hash)
     except KeyError:
         raise CallError(ADDRESS_OR_KEY, "Block not found") from None
+    except BlockMissing:
+        raise CallError(MISC, "Block not available (not fully downloaded)") from None
 
 
 CALLS: Mapping[str, Call] = {

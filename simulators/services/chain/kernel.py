@@ -40,6 +40,10 @@ class Verdict:
     reason: str | None
 
 
+class BlockMissing(Exception):
+    """The header of a block was sound and the rest was not, so only the header was kept."""
+
+
 class Kernel:
     """Validates blocks and holds them below `folder`; forgets everything with the process."""
 
@@ -90,8 +94,12 @@ class Kernel:
         return str(self._chain.block_tree_entries[height].block_hash)
 
     def block(self, block_hash: str) -> Block:
-        """A block that was accepted, of whatever branch. Raises KeyError."""
-        return read_block(bytes(self._chainman.blocks[self._entry(block_hash)]))
+        """A block that was kept, of whatever branch. Raises KeyError, and BlockMissing."""
+        try:
+            found = self._chainman.blocks[self._entry(block_hash)]
+        except RuntimeError:
+            raise BlockMissing(block_hash) from None
+        return read_block(bytes(found))
 
     def header(self, block_hash: str) -> tuple[int, bytes]:
         """Height and header of a block, of whatever branch. Raises KeyError."""

@@ -56,6 +56,8 @@ class Mempool:
 
     def turn(self, turn: Turn) -> None:
         """Follow the chain: drop what was mined or cannot be any more, take back what came out."""
+        if not turn.joined:
+            return
         back = [tx for block in reversed(turn.left) for tx in block.transactions[1:]]
         for block in turn.joined:
             for tx in block.transactions:

@@ -166,6 +166,8 @@ def _check_consensus(tx: Transaction) -> None:
         raise Refused("bad-txns-txouttotal-toolarge")
     if len({spent.outpoint for spent in tx.inputs}) < len(tx.inputs):
         raise Refused("bad-txns-inputs-duplicate")
+    if tx.is_coinbase and not 2 <= len(tx.inputs[0].script_sig) <= 100:
+        raise Refused("bad-cb-length")
     if not tx.is_coinbase and any(spent.outpoint == COINBASE for spent in tx.inputs):
         raise Refused("bad-txns-prevout-null")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from simulators.services.chain import psbt
+from simulators.services.chain import psbt, psbt_finalize, psbt_update
 from simulators.services.chain.answers import amount
 from simulators.services.chain.arguments import (
     COIN_SAT,
@@ -117,10 +117,10 @@ def create(
 
 def update(node: Node, text: str, known: Mapping[bytes, Derived]) -> str:
     """`utxoupdatepsbt`. `known`: by script."""
-    if any(derived.taproot for derived in known.values()):
-        said = "This simulated node does not fill in what tr() descriptors know"
+    if any(derived.taproot and len(derived.origins) > 1 for derived in known.values()):
+        said = "This simulated node does not fill in the scripts of a tr() descriptor"
         raise CallError(ADDRESS_OR_KEY, said)
-    return psbt.update(psbt.read(text), known, node.find).to_text()
+    return psbt_update.update(psbt.read(text), known, node.find).to_text()
 
 
 def combine(_node: Node, texts: list[Any]) -> str:
@@ -132,7 +132,7 @@ def combine(_node: Node, texts: list[Any]) -> str:
 
 def finalize(_node: Node, text: str, extract: bool | None) -> dict[str, Any]:
     """`finalizepsbt`."""
-    after, tx = psbt.finalize(psbt.read(text))
+    after, tx = psbt_finalize.finalize(psbt.read(text))
     if tx is not None and extract is not False:
         return {"hex": tx.raw.hex(), "complete": True}
     return {"psbt": after.to_text(), "complete": tx is not None}

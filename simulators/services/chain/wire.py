@@ -131,11 +131,6 @@ class Block:
         """The hash of the header."""
         return shown(double_sha256(self.header))
 
-    @property
-    def previous(self) -> str:
-        """The hash of the block before."""
-        return shown(self.header[4:36])
-
     @cached_property
     def raw(self) -> bytes:
         """All the bytes."""
