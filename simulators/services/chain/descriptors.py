@@ -61,7 +61,7 @@ def expand(wanted: object) -> tuple[Derived, ...]:
     return _expand(wanted, first, last)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _expand(text: str, first: int, last: int) -> tuple[Derived, ...]:
     text = _checked(text)
     inner = text.partition("(")[2].removesuffix(")")

@@ -18,6 +18,8 @@ BLOCK_BYTES_MAX = 4_000_000
 SCRIPT_BYTES_MAX = 10_000
 MEDIAN_BLOCKS = 11
 _SIZE = struct.Struct("<I")
+# Emptied at every start, so by a name that nobody else will have in the folder.
+_SCRATCH = ".simulated-chain-scratch"
 
 
 @dataclass(slots=True)
@@ -32,13 +34,14 @@ class Ledger:
     """The chain of a folder. One process at a time may have it open."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or begin the chain. Raises WireError for a file that holds no blocks of ours, and
+        """Open or begin the chain.
 
-        BlockingIOError when another process has the chain open.
+        Raises WireError when its file holds no blocks of ours, BlockingIOError when another
+        process has it open.
         """
         self._path = folder / "blocks"
         self._lock = _locked(folder)
-        scratch = folder / "kernel"
+        scratch = folder / _SCRATCH
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         self.kernel = Kernel(scratch)
@@ -155,7 +158,7 @@ class Ledger:
 
 def _locked(folder: Path) -> TextIO:
     """The folder's lock, held for as long as the file is open, however the process ends."""
-    lock = (folder / "lock").open("w")
+    lock = (folder / ".lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -10,7 +10,7 @@ from simulators.services.chain.mempool import Mempool
 from simulators.services.chain.policy import Refused
 from simulators.services.chain.wire import Block, Transaction, WireError, read_transaction
 
-IN_STEP_S = 24 * 3600
+FRESH_S = 24 * 3600
 BLOCK_WEIGHT_GOAL = 3_990_000
 
 
@@ -31,7 +31,7 @@ class Node:
         """Whether it still downloads the chain, which ends for good with a tip of today."""
         if self._behind:
             _, header = self.ledger.kernel.header(self.ledger.tip)
-            self._behind = int.from_bytes(header[68:72], "little") < time.time() - IN_STEP_S
+            self._behind = int.from_bytes(header[68:72], "little") < time.time() - FRESH_S
         return self._behind
 
     def submit(self, block: Block) -> Verdict:
