@@ -87,13 +87,15 @@ def _environment() -> Environment:
     return made
 
 
+_TEMPLATES = _environment()
+
+
 class Pages:
     """Renders one site, and the treasury beside it."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
         self._known: frozenset[str] = frozenset()
-        self._made = _environment()
 
     def pieces(
         self, site: Seen[SiteImage], treasury: Seen[TreasuryImage] | None, now: datetime
@@ -113,10 +115,10 @@ class Pages:
             "site": site,
             "now": words.clock(now, self._place.zone),
         }
-        return self._made.get_template("page.html").render(context)
+        return _TEMPLATES.get_template("page.html").render(context)
 
     def _piece(self, name: str, context: dict[str, Any]) -> str:
-        text = self._made.get_template(f"{name}.html").render(context)
+        text = _TEMPLATES.get_template(f"{name}.html").render(context)
         return " ".join(line for raw in text.splitlines() if (line := raw.strip()))
 
     def _context(

@@ -157,7 +157,7 @@ def bar(node: NodeView) -> Bar:
     def share(power_w: float | None) -> int | None:
         if power_w is None or not isfinite(power_w) or node.rating_w <= 0:
             return None
-        return max(0, min(_FULL, round(_FULL * power_w / node.rating_w)))
+        return round(_FULL * max(0.0, min(1.0, power_w / node.rating_w)))
 
     mark = share(node.limit_w)
     through = share(node.through_w) if node.kind != "feeder" else None

@@ -38,7 +38,7 @@
     const ageS = beat.age_s + silentS;
     if (beat.fault !== null || ageS > staleAfterS) {
       return [`stale since ${duration(ageS)}`,
-        `The site is silent for ${duration(ageS)}: its figures are old. ${beat.fault ?? ""}`];
+        `The site has been silent for ${duration(ageS)}: its figures are old. ${beat.fault ?? ""}`];
     }
     return ["live", ""];
   }
