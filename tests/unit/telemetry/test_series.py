@@ -170,6 +170,8 @@ def miner_series():
 
 def reading(**facts):
     shown = {
+        "begun_s": 10.0,
+        "taken_s": 10.25,
         "hashing": True,
         "hashrate_ths": 90.0,
         "power_w": 3100.0,
@@ -182,7 +184,7 @@ def reading(**facts):
         "uptime_s": 86400,
         "faults": ("fan 3 lost", "more"),
     }
-    return MinerReading(miner_id="m1", begun_s=10.0, taken_s=10.25, **{**shown, **facts})
+    return MinerReading(miner_id="m1", **{**shown, **facts})
 
 
 def test_a_reading_makes_a_line_with_the_tags_of_the_inventory():
