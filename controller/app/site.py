@@ -141,6 +141,12 @@ def assemble(
     )
     recorder = None if recorder_of is None else recorder_of(site, fleet)
     heard = None if recorder is None else recorder.heard
+
+    def shown(image: SiteImage) -> None:
+        if recorder is not None:
+            recorder.saw(image)
+        publish(image)
+
     poll = MinerPoll(drivers, slots.miners, outside.clock, pace, outside.rng, heard)
     actuator = Actuator(drivers, slots)
     parts = Parts(
@@ -153,7 +159,7 @@ def assemble(
         acts=acts,
         pages=pages,
         desk=desk,
-        publish=publish,
+        publish=shown,
         side_alarms=tuple if recorder is None else recorder.alarms,
     )
     rebooted = restored.boot_id is not None and restored.boot_id != outside.boot_id
