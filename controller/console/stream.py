@@ -89,7 +89,9 @@ class EventStream(StreamingResponse):
     """Server-sent events of a board: each piece under its own name, in one line."""
 
     def __init__(self, board: Board) -> None:
-        super().__init__(_events(board), media_type="text/event-stream")
+        # nginx holds a stream back otherwise.
+        headers = {"X-Accel-Buffering": "no"}
+        super().__init__(_events(board), headers=headers, media_type="text/event-stream")
         self._board = board
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -27,6 +27,7 @@
 
   function judge() {
     const silentS = since(heard ?? loaded);
+    body.classList.toggle("cut", silentS > staleAfterS); // then the treasury's figures are old too
     if (silentS > staleAfterS) {
       const ageS = silentS + (beat?.age_s ?? 0);
       return [`stale since ${duration(ageS)}`,
