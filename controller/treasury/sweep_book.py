@@ -178,9 +178,7 @@ def is_busy(db: Connection, now: datetime, every: timedelta) -> bool:
     One that was begun in the future does not count: a clock was wrong, and must not stop sweeps.
     """
     begun = db.execute(select(SWEEP.c.stage, SWEEP.c.created_at)).all()
-    return any(
-        Stage(row.stage).is_open or now - every < row.created_at <= now for row in begun
-    )
+    return any(Stage(row.stage).is_open or now - every < row.created_at <= now for row in begun)
 
 
 def find(db: Connection, sweep_id: str) -> Sweep | None:

@@ -131,11 +131,11 @@ class Sweeper:
         attempt = sweep.newest
         if attempt is None or attempt.is_spoiled or attempt.raw is not None:
             built = self._builder.build(sweep, self._clock.utc())
+            if isinstance(built, Fault):
+                yield self._block(sweep, None, built)
+                return
             with self._database.transaction() as db:
-                if isinstance(built, Fault):
-                    self._block(db, sweep, None, built)
-                else:
-                    sweep_book.add_attempt(db, sweep.sweep_id, built)
+                sweep_book.add_attempt(db, sweep.sweep_id, built)
             return
         name = _name(sweep, attempt)
         self._exchange.offer(name, attempt.psbt)
@@ -149,12 +149,12 @@ class Sweeper:
             outcome = Fault(AlarmKind.SIGNER_REFUSED, answer.sentence or "without a reason")
         else:
             outcome = take_in(self._chain, self._builder, sweep, attempt, answer.psbt)
+        if isinstance(outcome, Fault):
+            yield self._block(sweep, attempt, outcome)
+            return
         with self._database.transaction() as db:
-            if isinstance(outcome, Fault):
-                self._block(db, sweep, attempt, outcome)
-            else:
-                sweep_book.store_raw(db, sweep.sweep_id, attempt.number, outcome)
-                self._move(db, sweep, Stage.SIGNED)
+            sweep_book.store_raw(db, sweep.sweep_id, attempt.number, outcome)
+            self._move(db, sweep, Stage.SIGNED)
 
     def _signed(self, sweep: Sweep, height: int) -> Iterator[Alarm]:
         attempt = sweep.newest
@@ -170,18 +170,17 @@ class Sweeper:
             yield _alarm(AlarmKind.SWEEP_SLOW, sweep, detail)
         if sweep.stage is Stage.BROADCAST and self._sent_at.get(sweep.sweep_id) == height:
             return
-        outcome = broadcast(self._chain, self._builder, sweep, attempt, attempt.raw)
-        if isinstance(outcome, Waits):
-            if outcome.kind is not None:
-                yield _alarm(outcome.kind, sweep, outcome.sentence)
-            return
-        with self._database.transaction() as db:
-            if isinstance(outcome, Fault):
-                self._block(db, sweep, attempt, outcome)
-            elif sweep.stage is not Stage.BROADCAST:
-                self._move(db, sweep, Stage.BROADCAST)
-        if isinstance(outcome, Sent):
-            self._sent_at[sweep.sweep_id] = height
+        match broadcast(self._chain, self._builder, sweep, attempt, attempt.raw):
+            case Fault() as fault:
+                yield self._block(sweep, attempt, fault)
+            case Waits(kind, sentence):
+                if kind is not None:
+                    yield _alarm(kind, sweep, sentence)
+            case Sent():
+                if sweep.stage is not Stage.BROADCAST:
+                    with self._database.transaction() as db:
+                        self._move(db, sweep, Stage.BROADCAST)
+                self._sent_at[sweep.sweep_id] = height
 
     def _pays_more_now(self, sweep: Sweep, attempt: Attempt) -> bool:
         planned = cost(tuple(sweep.coins), sweep.total_sat, self._builder.costs)
@@ -209,10 +208,13 @@ class Sweeper:
             )
             tell(db, now, EventKind.SWEEP, text)
 
-    def _block(self, db: Connection, sweep: Sweep, attempt: Attempt | None, fault: Fault) -> None:
-        if attempt is not None:
-            sweep_book.spoil(db, sweep.sweep_id, attempt.number)
-        self._move(db, sweep, Stage.BLOCKED, f"{fault.kind}: {fault.sentence}")
+    def _block(self, sweep: Sweep, attempt: Attempt | None, fault: Fault) -> Alarm:
+        """Stop a sweep until people have looked."""
+        with self._database.transaction() as db:
+            if attempt is not None:
+                sweep_book.spoil(db, sweep.sweep_id, attempt.number)
+            self._move(db, sweep, Stage.BLOCKED, f"{fault.kind}: {fault.sentence}")
+        return _alarm(fault.kind, sweep, fault.sentence)
 
     def _move(self, db: Connection, sweep: Sweep, stage: Stage, reason: str = "") -> None:
         now: datetime = self._clock.utc()

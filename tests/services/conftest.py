@@ -2,5 +2,6 @@
 
 from tests.services.chain_ground import chain
 from tests.services.chain_wallet import funded
+from tests.services.treasury_ground import aged, aged_simulated
 
-__all__ = ["chain", "funded"]
+__all__ = ["aged", "aged_simulated", "chain", "funded"]

@@ -1,37 +1,117 @@
-"""A treasury in memory over a real or simulated chain: its file, its rounds, its signer.
+"""A treasury in this process over a real or simulated chain: its file, its rounds, its signer.
 
     pool's coinbase ──► collection ──► signer ──► reserve (2 of 3)
 
 Rounds are made by hand; the signer answers when it is told to.
 """
 
+import atexit
 import contextlib
 import functools
+import shutil
+import struct
+import tempfile
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
+
+import msgspec
+import pytest
 
 from controller.app.treasury import assemble, read_wallets
 from controller.config.treasury import load_treasury
-from controller.money.facts import Wallet
-from controller.money.sweep import Stage
+from controller.money.facts import OutPoint, Wallet
 from controller.treasury import book, sweep_book
 from controller.treasury.database import Database
+from controller.treasury.people import People
 from simulators.services.signer.desk import Desk
 from simulators.services.signer.keys import CollectionKey, new_collection_key, new_reserve
 from simulators.services.signer.policy import Policy
 from simulators.services.signer.reserve import Reserve
+from tests.services.chain_ground import ANYONE, open_chain
 
-FEERATE_SAT_KVB = 2_000
+SUBSIDY_SAT = 50 * 10**8
 ADDRESSES = 60
-SWEEP = f"""
+SWEEP = """
 [sweep]
 min_sweep_sat = 100_000
-feerate_sat_kvb = {FEERATE_SAT_KVB}
+feerate_sat_kvb = 2_000
 feerate_max_sat_kvb = 50_000
 max_fee_sat = 100_000
 max_fee_percent = 5
 every_s = 0
+signer_patience_s = 43_200
 """
+
+
+AGED_BLOCKS = 112
+"""How old the chain is when a test begins: a dozen coinbases that anyone may spend are mature."""
+
+
+@functools.cache
+def _aged(name):
+    """A folder with an old chain of a kind, made once and copied for each test."""
+    folder = Path(tempfile.mkdtemp(prefix="naryn-chain-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = open_chain(name, folder / "chain")
+    hashes = made.mine(AGED_BLOCKS)
+    coins = [made.rpc("getblock", block)["tx"][0] for block in hashes]
+    made.close()
+    return folder / "chain", coins
+
+
+def open_aged(name, folder):
+    """An old chain of a kind, started over a copy of its own."""
+    old, coins = _aged(name)
+    shutil.copytree(old, folder, ignore=shutil.ignore_patterns(".lock", "*.pid", ".cookie"))
+    opened = open_chain(name, folder)
+    opened.purse = [(OutPoint(txid, 0), SUBSIDY_SAT) for txid in coins[: AGED_BLOCKS - 100]]
+    return opened
+
+
+@pytest.fixture(params=["simulated", "core"])
+def aged(request, tmp_path):
+    """An old chain of each kind, with mature coins for `payment`."""
+    opened = open_aged(request.param, tmp_path / "chain")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def aged_simulated(tmp_path):
+    """An old simulated chain: for what is not about the node."""
+    opened = open_aged("simulated", tmp_path / "chain")
+    yield opened
+    opened.close()
+
+
+def payment(chain, *pays):
+    """A transaction, in hexadecimal, of what anyone may spend, to these (script in hex, satoshis).
+
+    What is left over goes back into the purse.
+    """
+    coin, sat = chain.purse.pop(0)
+    rest = sat - sum(paid for _, paid in pays)
+    assert rest > 0
+    raw = transaction([coin], [*pays, (ANYONE, rest)]).hex()
+    chain.purse.append((OutPoint(txid_of(raw), len(pays)), rest))
+    return raw
+
+
+def transaction(spends, pays):
+    """A transaction of version 2 that spends what anyone may spend, serialised by hand."""
+    raw = struct.pack("<iB", 2, len(spends))
+    for coin in spends:
+        raw += bytes.fromhex(coin.txid)[::-1] + struct.pack("<IBI", coin.vout, 0, 0xFFFFFFFF)
+    raw += bytes([len(pays)])
+    for script, sat in pays:
+        raw += struct.pack("<qB", sat, len(script) // 2) + bytes.fromhex(script)
+    return raw + bytes(4)
+
+
+def txid_of(raw):
+    """The id of a transaction without a witness, in hexadecimal."""
+    return sha256(sha256(bytes.fromhex(raw)).digest()).digest()[::-1].hex()
 
 
 class Clock:
@@ -59,23 +139,24 @@ class Keys:
         self.reserve = new_reserve(folder / "reserve", "regtest")
 
 
-@functools.cache
-def keys():
-    """The keys, made once in a folder that goes with the process."""
-    import tempfile  # noqa: PLC0415 - the folder must outlive every test of the process
-
+def new_keys():
+    """Keys in a folder that goes with the process."""
     folder = Path(tempfile.mkdtemp(prefix="naryn-keys-"))
-    folder.chmod(0o700)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Keys(folder)
 
 
-def treasury_text(chain, *, sweep=SWEEP, more="", collection=None, reserve=None):
-    """A whole treasury.toml over a chain."""
-    made = keys()
+keys = functools.cache(new_keys)
+"""The keys of every test that asks for none of its own."""
+
+
+def treasury_text(chain, made, *, sweep=SWEEP, more=""):
+    """A whole treasury.toml over a chain, for the keys that were made."""
     return f"""
 [treasury]
 id = "test"
 state_dir = "state"
+from_height = {(getattr(chain, "purse", None) and AGED_BLOCKS + 1) or 0}
 
 [node]
 url = "{chain.url}"
@@ -84,39 +165,45 @@ network = "regtest"
 poll_s = 0.1
 audit_every_s = 0
 tip_age_max_s = 86_400
-{more if more.lstrip().startswith("#node") else ""}
 
 [collection]
-descriptor = "{collection or made.collection}"
+descriptor = "{made.collection}"
 addresses = {ADDRESSES}
 
 [reserve]
-descriptor = "{reserve or made.reserve}"
+descriptor = "{made.reserve}"
 addresses = {ADDRESSES}
 {sweep}
 [health]
 port = 0
-{"" if more.lstrip().startswith("#node") else more}
+{more}
 """
 
 
 class Ground:
-    """One treasury over `chain`. `wrap` may put something between it and its parts."""
+    """One treasury over `chain`, which may have an older life behind it.
 
-    def __init__(self, chain, folder, **text):
+    `wrap_database` may put something between the treasury and its database.
+    """
+
+    def __init__(self, chain, folder, *, fresh_keys=False, wrap_database=None, **text):
         self.chain = chain
+        self.keys = new_keys() if fresh_keys else keys()
+        self._wrap = wrap_database or (lambda database: database)
         self.folder = folder
         self.clock = Clock()
+        self.config = None
         self.path = folder / "treasury.toml"
-        self.path.write_text(treasury_text(chain, **text), "utf-8")
+        self.path.write_text(treasury_text(chain, self.keys, **text), "utf-8")
         self.open()
 
     def open(self):
         """Open, again after `close`."""
-        self.config = load_treasury(self.path)
-        self.wallets = read_wallets(self.config)
+        before, self.config = self.config, load_treasury(self.path)
+        if before != self.config:
+            self.wallets = read_wallets(self.config)
         self.database = Database(self.config.state_dir / "treasury.db")
-        self.work = assemble(self.config, self.wallets, self.database, self.clock)
+        self.work = assemble(self.config, self.wallets, self._wrap(self.database), self.clock)
 
     def close(self):
         self.database.close()
@@ -145,13 +232,14 @@ class Ground:
     def reserve_script(self, index=0):
         return self.wallets[Wallet.RESERVE].script(index).hex()
 
-    def fund(self, coins=1, *, mature=True):
-        """Mine coinbases to the collection, and bury them."""
-        hashes = self.chain.mine(coins, script_hex=self.collection_script())
-        if mature:
-            self.chain.mine(100)
+    def pay(self, *sats, deep=True):
+        """One payout with these amounts to the collection, in a block; buried six deep."""
+        raw = payment(self.chain, *((self.collection_script(), sat) for sat in sats))
+        (block,) = self.chain.mine(1, transactions=[raw])
+        if deep:
+            self.chain.mine(5)
         self.follow()
-        return hashes
+        return raw, block
 
     def follow(self):
         """Rounds until the book stands at the tip."""
@@ -165,7 +253,7 @@ class Ground:
         """The signer answers what waits."""
         folder = self.config.exchange_dir
         with contextlib.suppress(FileNotFoundError):
-            made = keys()
+            made = self.keys
             policy = Policy(
                 CollectionKey.of_file(made.key_file), Reserve(made.reserve, ADDRESSES), 100_000
             )
@@ -205,4 +293,7 @@ class Ground:
         return set(self.chain.rpc("getrawmempool"))
 
 
-FINAL = Stage.FINAL
+def act_on(ground, act, form, *, people=None):
+    """What a person asks of the running treasury, over no channel."""
+    people = people or People(ground.database, ground.wallets, ground.clock)
+    return msgspec.msgpack.decode(people.answer(msgspec.msgpack.encode(act)), type=form)

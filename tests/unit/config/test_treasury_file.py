@@ -1,0 +1,202 @@
+"""`treasury.toml`: every mistake is named with file, key, value and mend, all at once."""
+
+import pytest
+
+from controller.app.treasury import read_wallets
+from controller.config.problems import ConfigError
+from controller.config.treasury import Network, load_treasury
+
+ORIGIN = "[4ba43603/84'/1'/0']"
+TPUB = (
+    "tpubDCXZhr2gyU3AsjyhdMmLs8MWsyMTcnjRB5A1UYshxLwaLe6nc9QxFTLUEent47xh2RvUDQekahUW1A3Xr2iTjEsSQ"
+    "qeG3q3JW5YiV9Mrg6z"
+)
+OTHER = (
+    "tpubDEonCVYruxRV8siSGC2b5kUALfnQg2jCx1TuvKzHXroYAUNfAc2xKsPJZJ6NXqu1n71HP43HsdtWxUQoJ7yUaNQk9"
+    "AyrW2QdSk4oBfGTvfd"
+)
+COLLECTION = f"wpkh({ORIGIN}{TPUB}/<0;1>/*)#ca9n26c6"
+RESERVE = f"wsh(sortedmulti(2,{TPUB}/0/*,{OTHER}/0/*))#whugrkqu"
+FIRST_COLLECTION = "bcrt1q022amqf3jv7mg744rcjmst222dfazqvmurt943"
+FIRST_RESERVE = "bcrt1q6ngnkn3e423ru7rau5jysvsrl0wlj2qu0m3je6kl8y95gyl5xvjsz5n67c"
+
+WHOLE = f"""
+[treasury]
+id = "reserve"
+name = "State reserve"
+state_dir = "state"
+from_height = 5
+
+[node]
+url = "http://127.0.0.1:18443"
+cookie_file = "cookie"
+network = "regtest"
+
+[collection]
+descriptor = "{COLLECTION}"
+checksum = "ca9n26c6"
+addresses = 40
+
+[reserve]
+descriptor = "{RESERVE}"
+addresses = 40
+
+[sweep]
+min_sweep_sat = 1_000_000
+feerate_sat_kvb = 2_000
+feerate_max_sat_kvb = 50_000
+max_fee_sat = 100_000
+
+[[pool]]
+id = "ocean"
+kind = "ocean"
+url = "https://api.example.org"
+addresses = ["{FIRST_RESERVE}"]
+pay_every_s = 86_400
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "treasury.toml"
+
+
+def written(path, text):
+    path.write_text(text, "utf-8")
+    return load_treasury(path)
+
+
+def changed(*pairs):
+    text = WHOLE
+    for before, after in pairs:
+        assert before in text
+        text = text.replace(before, after, 1)
+    return text
+
+
+def problems(path, text, *, derived=False):
+    with pytest.raises(ConfigError) as caught:
+        _read(path, text, derived=derived)
+    return caught.value.problems
+
+
+def _read(path, text, *, derived):
+    config = written(path, text)
+    if derived:
+        read_wallets(config)
+
+
+def test_a_whole_file(path, tmp_path):
+    config = written(path, WHOLE)
+    assert config.file.node.network is Network.REGTEST
+    assert config.state_dir == tmp_path / "state"
+    assert config.cookie_file == tmp_path / "cookie"
+    assert config.exchange_dir == tmp_path / "state" / "exchange"
+    wallets = read_wallets(config)
+    assert [w.address(0) for w in wallets.values()] == [FIRST_COLLECTION, FIRST_RESERVE]
+    assert [len(w.scripts) for w in wallets.values()] == [80, 40]
+
+
+def test_without_sweep_and_pools_it_only_watches(path):
+    config = written(path, WHOLE[: WHOLE.index("[sweep]")])
+    assert (config.file.sweep, config.file.pool) == (None, ())
+
+
+ONE = {
+    "unknown key": ("from_height", "from_hight", "treasury.from_hight", "not a known key"),
+    "missing": ('network = "regtest"\n', "", "node.network", "is missing; add it"),
+    "network": ('"regtest"', '"testnet3"', "node.network", "'main', 'testnet4', 'signet' or"),
+    "password in the url": ("//127", "//me:secret@127", "node.url", "should match pattern"),
+    "below zero": ("= 5\n", "= -5\n", "treasury.from_height", "greater than or equal to 0"),
+    "a fraction of a satoshi": ("= 1_000_000", "= 1000000.5", "sweep.min_sweep_sat", "integer"),
+    "money as text": ("= 100_000", '= "100000"', "sweep.max_fee_sat", "valid integer"),
+    "yes for money": ("= 100_000", "= true", "sweep.max_fee_sat", "valid integer"),
+    "more than there is": ("= 1_000_000", f"= {10**17}", "sweep.min_sweep_sat", "less than"),
+    "rate below relay": ("= 2_000", "= 99", "sweep.feerate_sat_kvb", "equal to 100"),
+    "no room above": ("= 50_000", "= 2_199", "sweep", "at least 1.1 times"),
+    "few addresses": ("addresses = 40", "addresses = 29", "collection.addresses", "equal to 30"),
+    "pin": ('"ca9n26c6"', '"CA9N26C6"', "collection.checksum", "should match pattern"),
+    "pool's kind": ('kind = "ocean"', 'kind = "lake"', "pool[1].kind", "'ocean'"),
+    "no pool's address": (f'["{FIRST_RESERVE}"]', "[]", "pool[1].addresses", "at least 1"),
+    "address twice": (
+        f'["{FIRST_RESERVE}"]',
+        f'["{FIRST_RESERVE}", "{FIRST_RESERVE}"]',
+        "pool.addresses",
+        "2 times",
+    ),
+    "one wallet for both": (RESERVE, COLLECTION, "reserve.descriptor", "keys of its own"),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "key", "mend"), ONE.values(), ids=ONE)
+def test_a_mistake_is_named(path, before, after, key, mend):
+    (problem,) = problems(path, changed((before, after)))
+    assert problem.file == path
+    assert problem.key == key
+    assert mend in problem.mend
+
+
+def test_all_mistakes_at_once(path):
+    text = changed(("from_height", "from_hight"), ("= 2_000", "= 99"), ('"regtest"', '"x"'))
+    keys = {problem.key for problem in problems(path, text)}
+    assert keys == {"treasury.from_hight", "sweep.feerate_sat_kvb", "node.network"}
+
+
+def test_two_pools_need_two_addresses_and_names(path):
+    again = WHOLE[WHOLE.index("[[pool]]") :].replace("api.", "api2.")
+    keys = [problem.key for problem in problems(path, WHOLE + again)]
+    assert keys == ["pool.id", "pool.addresses"]
+
+
+# What only shows when the descriptors are read; no message may repeat a key
+
+XPRV = (
+    "tprv8fqXZ2XTufvUm6wtzSNJgZPSSJCEcknbAXPCw4wvpBMhvqyM1i7FxTnrGrF7P5qxZqgDWa9B1wmdMG7tyxRjJKr"
+    "QxG3PnbcCvSjo4QTD9N4"
+)
+WIF = "cVt4o7BGAig1UXywgGSmARhxMdzP5qvQsxKkSsc1XEkw3tDTQFpy"
+DERIVED = {
+    "private key": (TPUB, XPRV, "collection.descriptor", "PRIVATE KEY"),
+    "WIF": (f"{ORIGIN}{TPUB}/<0;1>/*", WIF, "collection.descriptor", "PRIVATE KEY"),
+    "wrong checksum": ("#ca9n26c6", "#ca9n26c7", "collection.descriptor", "checksum is wrong"),
+    "no checksum": ("#ca9n26c6", "", "collection.descriptor", "has no checksum"),
+    "one letter": ("84'/1'", "84'/2'", "collection.descriptor", "checksum is wrong"),
+    "pinned another": ('"ca9n26c6"', '"62gqvwhh"', "collection.descriptor", "one of them was chan"),
+    "nonsense": (f"wpkh({ORIGIN}", "wpkh(x", "collection.descriptor", "checksum is wrong"),
+    "main network": ('"regtest"', '"main"', "collection.descriptor", "main (xpub)"),
+    "stranger's address": (
+        FIRST_RESERVE,
+        "bcrt1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqdku202",
+        "pool[1].addresses[1]",
+        "strangers",
+    ),
+    "no address": (FIRST_RESERVE, "bcrt1qxxxxxxxxxxxxxxx", "pool[1].addresses[1]", "no address"),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "key", "mend"), DERIVED.values(), ids=DERIVED)
+def test_what_the_descriptors_say(path, before, after, key, mend):
+    found = problems(path, changed((before, after)), derived=True)
+    told = [problem for problem in found if problem.key == key]
+    assert told
+    assert mend in told[0].mend
+    everything = "\n".join(map(str, found))
+    for secret in (XPRV, WIF):
+        assert secret[:12] not in everything
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "mend"),
+    [
+        (f"wsh(sortedmulti(2,{TPUB}/0/0,{OTHER}/0/0))", "one address only"),
+        (f"pkh({TPUB}/0/*)", "kind of descriptor is not supported"),
+        (f"sh(wpkh({TPUB}/0/*))", "kind of descriptor is not supported"),
+    ],
+)
+def test_kinds_that_a_reserve_must_not_be(path, descriptor, mend):
+    from embit.descriptor.checksum import add_checksum  # noqa: PLC0415
+
+    text = changed((RESERVE, add_checksum(descriptor)))
+    found = problems(path, text, derived=True)
+    assert [p.key for p in found] == ["reserve.descriptor"]
+    assert mend in found[0].mend
