@@ -67,6 +67,8 @@ class Commits:
             error = f"a fault of the program: {failed!r}"
         if error is not None and self.error is None:
             _log.error("not_written_to_disk", part=self._name, error=error)
+        elif error is None and self.error is not None:
+            _log.info("written_to_disk_again", part=self._name)
         self.error = error
 
 

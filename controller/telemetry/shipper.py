@@ -116,7 +116,8 @@ class Shipper:
 
     def _note(self, reply: Reply) -> float:
         if self.shipped is None or self.shipped.verdict is not reply.verdict:
-            _log.info("telemetry", database=str(reply.verdict), detail=reply.detail)
+            said = _log.info if reply.verdict is Verdict.DELIVERED else _log.warning
+            said("database_answers", verdict=str(reply.verdict), detail=reply.detail)
         self.shipped = Shipped(verdict=reply.verdict, detail=reply.detail)
         if reply.verdict is Verdict.DELIVERED:
             self._failures, self.waiting_since_s = 0, None

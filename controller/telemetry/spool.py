@@ -32,8 +32,8 @@ _SHAPE = Shape(
     statements=(
         """CREATE TABLE account (
              one INTEGER PRIMARY KEY CHECK (one = 1), first_seq INTEGER NOT NULL,
-             last_seq INTEGER NOT NULL, begun_unix_s REAL NOT NULL, unrecorded INTEGER NOT NULL,
-             dropped INTEGER NOT NULL, rejected INTEGER NOT NULL
+             last_seq INTEGER NOT NULL, unrecorded INTEGER NOT NULL, dropped INTEGER NOT NULL,
+             rejected INTEGER NOT NULL
            )""",
         """CREATE TABLE batch (
              first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, lines INTEGER NOT NULL,
@@ -80,7 +80,6 @@ class Account:
 
     first_seq: int
     last_seq: int
-    begun_unix_s: float
     unrecorded: int
     dropped: int
     rejected: int
@@ -206,8 +205,7 @@ class Spool:
         """
         before = int(now_unix_s) * 1_000_000
         self._database.execute(
-            "INSERT OR IGNORE INTO account VALUES (1, ?, ?, ?, 0, 0, 0)",
-            (before + 1, before, now_unix_s),
+            "INSERT OR IGNORE INTO account VALUES (1, ?, ?, 0, 0, 0)", (before + 1, before)
         )
 
     def _store(self, account: Account) -> None:
@@ -295,13 +293,12 @@ def read_books(path: Path) -> Books:
 
 def _account(database: sqlite3.Connection) -> Account:
     row = database.execute(
-        "SELECT first_seq, last_seq, begun_unix_s, unrecorded, dropped, rejected FROM account"
+        "SELECT first_seq, last_seq, unrecorded, dropped, rejected FROM account"
     ).fetchone()
-    first, last, begun_unix_s, unrecorded, dropped, rejected = row
+    first, last, unrecorded, dropped, rejected = row
     return Account(
         first_seq=first,
         last_seq=last,
-        begun_unix_s=begun_unix_s,
         unrecorded=unrecorded,
         dropped=dropped,
         rejected=rejected,

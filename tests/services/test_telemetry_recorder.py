@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import random
 import resource
 import threading
 import time
 
 import pytest
 
+from controller.cli.scenario.virtual_time import run_virtual
 from controller.clock import SystemClock
+from controller.site.poll import MinerPoll, PollPace
+from controller.site.slots import MinerSlots
 from controller.telemetry.history import History
 from controller.telemetry.influx import InfluxWriter
 from controller.telemetry.keeper import LINES_MAX, SpoolKeeper
@@ -17,8 +21,9 @@ from controller.telemetry.recorder import Recorder
 from controller.telemetry.series import MinerSeries, SiteSeries
 from controller.telemetry.spool import Spool, read_books
 from tests.services.databases import Hostile, address, never_answers, wait_until
+from tests.services.site_ground import Ground as SiteGround
 from tests.unit.telemetry.test_series import KNOWN, reading
-from tests.unit.telemetry.toy_image import event, image, node
+from tests.unit.telemetry.toy_image import alarm, event, image, node
 
 pytestmark = pytest.mark.timeout(60)
 CALL_S = 0.25
@@ -82,6 +87,19 @@ async def test_ended_it_has_committed_all_and_waited_for_no_database(tmp_path):
     assert ground.longest_s < CALL_S
 
 
+async def test_a_database_that_hangs_is_an_alarm_and_holds_no_call(tmp_path, monkeypatch):
+    monkeypatch.setattr("controller.telemetry.alarms.OVERDUE_S", 1.0)
+    hostile = Hostile(never_answers)
+    try:
+        ground = Ground(tmp_path, hostile.url)
+        async with ground.recorder:
+            await ground.ticks_for(3.5)
+            assert "timed out" in ground.standing()["telemetry_unreached"].detail
+        assert ground.longest_s < CALL_S
+    finally:
+        hostile.close()
+
+
 async def test_a_disk_that_hangs_holds_neither_a_call_nor_the_end(tmp_path, monkeypatch):
     stuck = threading.Event()
 
@@ -137,6 +155,27 @@ async def test_memory_that_is_full_drops_counts_and_says_so(tmp_path):
         await until(lambda: "telemetry_spool" in ground.standing())
         (tmp_path / "spool").unlink()
         await until(lambda: ground.keeper.spool and ground.keeper.spool.account.unrecorded > 0)
+
+
+def test_the_poll_tells_of_every_reading_and_the_tick_shows_the_alarms_of_others():
+    async def story():
+        ground = SiteGround(miners=3)
+        heard = []
+        pace = PollPace(period_s=10, order_period_s=2, reads_max=8)
+        ground.miners["m01"].silent = True
+        poll = MinerPoll(
+            ground.miners, MinerSlots(), ground.clock, pace, random.Random(1), heard.append
+        )
+        task = asyncio.create_task(poll.run())
+        await asyncio.sleep(5.0)
+        task.cancel()
+        assert sorted(reading.miner_id for reading in heard) == ["m00", "m02"]
+        ground.ticker._side_alarms = lambda: [alarm("telemetry_refused")]
+        await ground.tick()
+        shown = [it.alarm_id for it in ground.images[-1].alarms]
+        assert shown[-1] == "telemetry_refused"
+
+    run_virtual(story())
 
 
 async def test_a_fault_of_our_own_reaches_neither_tick_nor_poll(tmp_path, capsys):

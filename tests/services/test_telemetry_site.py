@@ -237,9 +237,6 @@ def test_a_database_that_hangs_and_a_disk_that_is_full_hold_no_tick(site_of):
         tick = site.image().tick
         assert tick.run >= before + 3
         assert (tick.skipped, tick.failed) == (0, 0), site.said()
-        assert wait_until(
-            lambda: site.alarm("telemetry_unreached"), "the alarm stands", within_s=45
-        )
         status, took_s = site.end()
         assert (status, took_s < 5.0) == (0, True), site.said()
     finally:

@@ -10,9 +10,7 @@ from controller.telemetry.spool import Account, Books
 
 
 def books(first=101, last=200, waiting=(), dropped=(), rejected=()):
-    account = Account(
-        first_seq=first, last_seq=last, begun_unix_s=0.0, unrecorded=9, dropped=0, rejected=0
-    )
+    account = Account(first_seq=first, last_seq=last, unrecorded=9, dropped=0, rejected=0)
     return Books(account=account, waiting=waiting, dropped=dropped, rejected=rejected)
 
 
