@@ -186,14 +186,18 @@ def test_a_running_site_is_in_the_database_and_nothing_of_it_is_lost(influx, sit
     assert took_s < 5.0
     audit = site.audit()
     assert audit.lost == audit.dropped == audit.rejected == audit.unrecorded == 0
-    assert audit.written == audit.found > 30
+    # The last second is shipped by the next run where the machine has no time for it.
+    assert audit.written == audit.found + audit.waiting
+    assert audit.found > 20
     told = site.naryn("telemetry", "audit", "site.toml")
-    assert (told.returncode, told.stderr) == (0, "")
+    assert (told.returncode, told.stderr) == (0, ""), told
     assert f"{audit.written}  lines committed to the spool" in told.stdout
     influx.database.query("DELETE FROM site")
     found = site.naryn("telemetry", "audit", "site.toml", "--json")
     assert found.returncode == 1
     assert json.loads(found.stdout)["lost"] > 5
+    newest = site.naryn("telemetry", "audit", "site.toml", "--newest", "4", "--json")
+    assert json.loads(newest.stdout)["written"] == 4
 
 
 def measurements(influx):
