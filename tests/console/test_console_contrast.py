@@ -19,7 +19,7 @@ THEMES = dict(
 )
 INKS = ("text", "quiet", "accent", "ok", "busy", "warn", "bad")
 GROUNDS = ("ground", "panel", "raised")
-STALE = float(re.search(r"\.stale #head.*?opacity: ([.\d]+);", CSS)[1])
+STALE = float(re.search(r"\.stale #head.*?opacity: ([.\d]+);", CSS, re.DOTALL)[1])
 
 
 def channels(colour):

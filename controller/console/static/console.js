@@ -19,6 +19,7 @@
   const instant = () => [performance.now() / 1000, Date.now() / 1000];
   const since = (then) => Math.max(...instant().map((now, i) => now - then[i]));
   const loaded = instant();
+  const silence = () => since(heard ?? loaded);
 
   const duration = (s) =>
     s < 60 ? `${Math.floor(s)} s` :
@@ -26,20 +27,19 @@
     `${Math.floor(s / 3600)} h ${Math.floor(s / 60) % 60} min`;
 
   function judge() {
-    const silentS = since(heard ?? loaded);
-    body.classList.toggle("cut", silentS > staleAfterS); // then the treasury's figures are old too
+    const silentS = silence();
     if (silentS > staleAfterS) {
       const ageS = silentS + (beat?.age_s ?? 0);
       return [`stale since ${duration(ageS)}`,
-        `No news from the console for ${duration(silentS)}: all figures are old. ` +
+        "No news from the console: all figures are old. " +
         "This page reconnects by itself; does `naryn console` run?"];
     }
     if (beat === null) return ["connecting", banner.textContent];
-    if (beat.age_s === null) return ["no site", `The site was not reached yet. ${beat.fault ?? ""}`];
+    const fault = beat.fault ?? "";
+    if (beat.age_s === null) return ["no site", `The site was not reached yet. ${fault}`];
     const ageS = beat.age_s + silentS;
     if (beat.fault !== null || ageS > staleAfterS) {
-      return [`stale since ${duration(ageS)}`,
-        `The site has been silent for ${duration(ageS)}: its figures are old. ${beat.fault ?? ""}`];
+      return [`stale since ${duration(ageS)}`, `The site is silent: its figures are old. ${fault}`];
     }
     return ["live", ""];
   }
@@ -49,9 +49,10 @@
     const state = word === "live" ? "live" : word === "connecting" ? "wait" : "stale";
     if (link.textContent !== word) link.textContent = word;
     link.dataset.state = state;
-    if (banner.textContent !== why) banner.textContent = why;
+    if (banner.textContent !== why) banner.textContent = why; // read aloud, so it counts no seconds
     banner.hidden = why === "";
     body.classList.toggle("stale", why !== "");
+    body.classList.toggle("cut", silence() > staleAfterS);
     document.title = state === "live" ? title : `(${word}) ${title}`;
   }
 
@@ -99,7 +100,8 @@
   function build(holder) {
     const names = holder.dataset.names.split(",");
     const places = Number(holder.dataset.places);
-    const said = (_, v) => v === null || v === undefined ? "–" : `${v.toFixed(places)} ${holder.dataset.unit}`;
+    const unit = holder.dataset.unit;
+    const said = (_, v) => v === null || v === undefined ? "–" : `${v.toFixed(places)} ${unit}`;
     const axis = { stroke: css("--quiet"), grid: { stroke: css("--rule"), width: 1 },
       ticks: { show: false }, font: "11px system-ui, sans-serif" };
     const lines = names.map((label, i) => i === 0
@@ -113,7 +115,8 @@
       cursor: { y: false, points: { size: 6 } },
       scales: { x: { time: true, range: () => [latest() - SPAN_S, latest()] },
         y: { range: scaleOf(holder) } },
-      axes: [{ ...axis, size: 26, values: "{HH}:{mm}", space: 70 }, { ...axis, size: 62, space: 32 }],
+      axes: [{ ...axis, size: 26, values: "{HH}:{mm}", space: 70 },
+        { ...axis, size: 62, space: 32 }],
       series: [{ label: "", value: "{HH}:{mm}:{ss}" }, ...lines],
     }, [[]], holder);
     charts.push({ holder, plot });
@@ -124,7 +127,7 @@
     for (const { holder, plot } of charts) {
       const scale = Number(holder.dataset.scale);
       const ys = holder.dataset.series.split(" ").map((name) =>
-        (kept.get(name) ?? Array(times.length).fill(null)).map((v) => v === null ? null : v * scale));
+        (kept.get(name) ?? times.map(() => null)).map((v) => v === null ? null : v * scale));
       holder.hidden = "optional" in holder.dataset && finite(ys[0]).length === 0;
       plot.setData([times, ...ys]);
       if (!(plot.cursor.left >= 0)) plot.setLegend({ idx: times.length - 1 });
