@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -65,15 +66,15 @@ class Line:
             self.put(20)
             time.sleep(0.05)
 
-    def drained(self):
-        """All is committed, and the database has it."""
+    def committed(self):
+        """All that was put in has its number."""
         spool = self.keeper.spool
         account = None if spool is None else spool.account
-        return (
-            account is not None
-            and account.last_seq - account.first_seq + 1 == self.made
-            and not spool.waiting
-        )
+        return account is not None and account.last_seq - account.first_seq + 1 == self.made
+
+    def drained(self):
+        """All is committed, and the database has it."""
+        return self.committed() and not self.keeper.spool.waiting
 
     def drain(self, within_s=20.0):
         wait_until(self.drained, "the spool is empty", within_s)
@@ -138,6 +139,25 @@ def test_unreached_it_keeps_everything(influx, tmp_path, monkeypatch):
         influx.kill("database-door")
         with pytest.raises(AuditError, match="Cannot connect"):
             line.audit()
+
+
+def test_what_a_full_spool_drops_is_counted_as_dropped_and_not_as_lost(
+    influx, tmp_path, monkeypatch
+):
+    quick(monkeypatch)
+    where = replace(address(influx.url), spool_bytes_max=60_000)
+    with Line(tmp_path, where) as line:
+        influx.kill()
+        for _ in range(4):
+            line.put(500)
+            wait_until(line.committed, "all is committed")
+        assert line.keeper.spool.account.dropped > 500
+        influx.start()
+        line.drain()
+        found = line.audit()
+        assert found.written == found.found + found.dropped == 2000
+        assert (found.lost, found.dropped) == (0, line.keeper.spool.account.dropped)
+        assert len(influx.numbers()) == found.found
 
 
 def test_a_missing_database_is_refused_named_and_waited_for(influx, tmp_path, monkeypatch):
