@@ -69,6 +69,7 @@ http {{
   access_log off;
 {bodies}
   client_max_body_size 25m;
+  client_body_buffer_size 2m;
   map $arg_bucket $naryn_db {{
     "~^(?<found>[^/%]+)" $found;
   }}
