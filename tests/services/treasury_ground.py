@@ -183,18 +183,30 @@ port = 0
 class Ground:
     """One treasury over `chain`, which may have an older life behind it.
 
-    `wrap_database` may put something between the treasury and its database.
+    `path`: a treasury.toml that is there already. `wrap_database` may put something between the
+    treasury and its database.
     """
 
-    def __init__(self, chain, folder, *, fresh_keys=False, wrap_database=None, **text):
+    def __init__(
+        self,
+        chain,
+        folder,
+        *,
+        fresh_keys=False,
+        keys_of=None,
+        path=None,
+        wrap_database=None,
+        **text,
+    ):
         self.chain = chain
-        self.keys = new_keys() if fresh_keys else keys()
+        self.keys = keys_of or (new_keys() if fresh_keys else keys())
         self._wrap = wrap_database or (lambda database: database)
         self.folder = folder
         self.clock = Clock()
         self.config = None
-        self.path = folder / "treasury.toml"
-        self.path.write_text(treasury_text(chain, self.keys, **text), "utf-8")
+        self.path = path or folder / "treasury.toml"
+        if path is None:
+            self.path.write_text(treasury_text(chain, self.keys, **text), "utf-8")
         self.open()
 
     def open(self):
