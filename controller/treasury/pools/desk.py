@@ -22,6 +22,10 @@ _KIND: Mapping[PoolTrouble, AlarmKind] = {
 }
 
 
+_AHEAD = timedelta(hours=1)
+"""A pool's clock may be ahead of ours; what it dates so must not be missed."""
+
+
 class PoolDesk:
     """One pool. `addresses`: where it pays to, each with its script. Never raises PoolUnusable."""
 
@@ -55,7 +59,8 @@ class PoolDesk:
         now = self._clock.utc()
         try:
             said = [
-                self._reader.read(address, now - self._window, now) for address in self._addresses
+                self._reader.read(address, now - self._window, now + _AHEAD)
+                for address in self._addresses
             ]
         except PoolUnusable as error:
             self._error = str(error)
