@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 import structlog
 import uvicorn
 
-from controller.app.site import channel_path
 from controller.channel.treasury import TreasuryImage
 from controller.channel.view import SiteImage
 from controller.clock import SystemClock
@@ -84,7 +83,7 @@ def _build(config: SiteConfig) -> tuple[Desk, Trace]:
         timezone=file.site.timezone,
         stale_after_s=max(_STALE_S, _STALE_TICKS * file.control.tick_s),
     )
-    site = Watch(channel_path(config), "naryn run", SiteImage, clock, place.stale_after_s)
+    site = Watch(config.channel_path, "naryn run", SiteImage, clock, place.stale_after_s)
     treasury = None
     if file.console.treasury_state_dir is not None:
         path = config.folder / file.console.treasury_state_dir / "run" / "treasury.sock"

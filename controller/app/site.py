@@ -104,11 +104,6 @@ class RunningSite:
             await self.actuator.close()
 
 
-def channel_path(config: SiteConfig) -> Path:
-    """Where `naryn run` of this site listens for consoles and command lines."""
-    return config.state_dir / "run" / "site.sock"
-
-
 def assemble(
     config: SiteConfig,
     outside: Outside,
@@ -306,7 +301,7 @@ async def _run(
             dispatcher=link is not None,
         )
         answer = with_history(history, running.acts.answer)
-        server = ChannelServer(channel_path(config), answer)
+        server = ChannelServer(config.channel_path, answer)
         published.append(await stack.enter_async_context(server))
         health = config.file.health
         reasons = running.ticker.not_ready

@@ -1,36 +1,88 @@
-"""Entry of the `naryn` command: mounts the command groups."""
+"""Entry of the `naryn` command: finds each command's module, and loads no other.
 
+All of them together take seconds to load; somebody who asks for the status waits for that alone.
+"""
+
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from controller.cli import acts, dispatch, inventory, keys, status, telemetry, treasury
-from controller.cli import console as console_group
-from controller.cli import run as run_group
-from controller.cli.bench import command as bench
-from controller.cli.demo import command as demo
-from controller.cli.scenario import command as scenario
+_COMMANDS = {
+    "run": "run.app",
+    "status": "status.app",
+    "top": "status.app",
+    "console": "console.app",
+    "arm": "acts.app",
+    "disarm": "acts.app",
+    "cap": "acts.app",
+    "uncap": "acts.app",
+    "tag": "acts.app",
+    "untag": "acts.app",
+    "miners": "acts.app",
+    "demo": "demo.command.app",
+}
+"""Command → where it stands, below this package."""
+_GROUPS = {
+    "inventory": "inventory.app",
+    "dispatch": "dispatch.app",
+    "keys": "keys.app",
+    "treasury": "treasury.app",
+    "telemetry": "telemetry.app",
+    "bench": "bench.command.app",
+    "scenario": "scenario.command.app",
+    "config": "run.config_app",
+}
+"""Group of commands → the same."""
+
+
+class _OnDemand(MutableMapping[str, Any]):
+    """The commands by name; one is loaded when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        place = _COMMANDS.get(name) or _GROUPS[name]
+        module, _, attribute = place.rpartition(".")
+        found = getattr(import_module(f"controller.cli.{module}"), attribute)
+        group: Any = typer.main.get_group(found)
+        if name in _COMMANDS:
+            return group.commands[name]
+        group.name = name
+        return group
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (*_COMMANDS, *_GROUPS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS) + len(_GROUPS)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _COMMANDS or name in _GROUPS
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        raise TypeError("the commands stand in a table")
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("the commands stand in a table")
+
+
+class _Commands(TyperGroup):
+    """The `naryn` command itself."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _OnDemand()
+
 
 app = typer.Typer(
     name="naryn",
+    cls=_Commands,
     help="Runs state bitcoin mining at hydropower plants.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(run_group.app)
-app.add_typer(status.app)
-app.add_typer(console_group.app)
-app.add_typer(acts.app)
-app.add_typer(inventory.app, name="inventory")
-app.add_typer(dispatch.app, name="dispatch")
-app.add_typer(keys.app, name="keys")
-app.add_typer(treasury.app, name="treasury")
-app.add_typer(demo.app)
-app.add_typer(bench.app, name="bench")
-app.add_typer(scenario.app, name="scenario")
-app.add_typer(run_group.config_app, name="config")
-app.add_typer(telemetry.app, name="telemetry")
 
 
 def _print_version(*, wanted: bool) -> None:

@@ -10,7 +10,6 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import msgspec
 import typer
 
-from controller.app.site import channel_path
 from controller.channel.client import connect
 from controller.channel.frames import ChannelError
 from controller.channel.view import Act, Answer, SiteImage
@@ -55,7 +54,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 async def ask(config: SiteConfig, act: Act) -> Answer:
     """Ask the running site for one act. Raises ChannelError with its refusal."""
-    async with connect(channel_path(config)) as client:
+    async with connect(config.channel_path) as client:
         reply = await client.request(msgspec.msgpack.encode(act), _REQUEST_S)
     answer: Answer = msgspec.msgpack.decode(reply, type=Answer)
     return answer
@@ -63,7 +62,7 @@ async def ask(config: SiteConfig, act: Act) -> Answer:
 
 async def one_image(config: SiteConfig) -> SiteImage:
     """The running site's next image."""
-    async with connect(channel_path(config)) as client:
+    async with connect(config.channel_path) as client:
         async for body in client.images():
             return msgspec.msgpack.decode(body, type=SiteImage)
     raise ChannelError("the site closed the channel before it showed anything")

@@ -7,7 +7,6 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from controller.app.site import channel_path
 from controller.channel.client import connect
 from controller.channel.frames import ChannelError
 from controller.channel.view import SiteImage
@@ -45,7 +44,7 @@ def top(site: SiteOption = SITE_FILE) -> None:
 async def _watch(config: SiteConfig) -> None:
     zone = ZoneInfo(config.file.site.timezone)
     with Live(screen=True, auto_refresh=False) as live:
-        async with connect(channel_path(config)) as client:
+        async with connect(config.channel_path) as client:
             async for body in client.images():
                 image = msgspec.msgpack.decode(body, type=SiteImage)
                 live.update(render(image, zone), refresh=True)

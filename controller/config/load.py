@@ -47,6 +47,11 @@ class SiteConfig:
         """The site's own folder for everything it writes."""
         return self.folder / self.file.site.state_dir
 
+    @property
+    def channel_path(self) -> Path:
+        """Where `naryn run` of this site listens for consoles and command lines."""
+        return self.state_dir / "run" / "site.sock"
+
 
 def load(path: Path) -> SiteConfig:
     """Read and check `path`. Raises ConfigError with every problem; nothing is half-loaded."""

@@ -19,7 +19,6 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from controller.app.site import channel_path
 from controller.channel.client import connect
 from controller.channel.frames import ChannelError
 from controller.channel.view import SiteImage
@@ -210,7 +209,7 @@ class _Demo:
         return Live(screen=True, auto_refresh=False)
 
     async def _images(self, config: SiteConfig) -> AsyncIterator[SiteImage]:
-        async with connect(channel_path(config)) as client:
+        async with connect(config.channel_path) as client:
             async for body in client.images():
                 yield msgspec.msgpack.decode(body, type=SiteImage)
 
