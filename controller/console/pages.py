@@ -73,6 +73,7 @@ def _environment() -> Environment:
         words.age,
         words.words,
         words.short,
+        words.brief,
     ):
         made.filters[filtering.__name__] = filtering
     made.filters["said"] = lambda word, table: words.said(table, word)

@@ -10,6 +10,7 @@ from controller.money.amounts import btc_text
 
 UNKNOWN = "–"
 TEXT_MAX = 400
+_LONG_HEX = re.compile(r"\b[0-9a-f]{40,}\b")
 """Longest text of a device, a file or a stranger that is shown; the rest is an ellipsis."""
 
 
@@ -40,13 +41,14 @@ STAGES: Mapping[str, Said] = {
     "superseded": Said("calm", "a newer order took its place"),
 }
 SWEEPS: Mapping[str, Said] = {
-    "proposed": Said("busy", "waits for approval and signature"),
+    "proposed": Said("busy", "waits for its signature"),
     "signed": Said("busy", "signed, not yet sent"),
     "broadcast": Said("busy", "sent, waits for a block"),
     "confirmed": Said("busy", "in a block, not yet deep enough"),
     "final": Said("ok", "deep enough to stand"),
     "blocked": Said("bad", "a check refused it"),
-    "stuck": Said("bad", "not confirmed in time"),
+    "stuck": Said("bad", "a coin of it is gone from the chain"),
+    "abandoned": Said("calm", "given up by a person"),
 }
 MODES: Mapping[str, Said] = {
     "observe": Said("calm", "no feeder is armed: nothing is commanded"),
@@ -179,6 +181,15 @@ def short(hexadecimal: str) -> str:
     '00c0ffee…00c0ffee'
     """
     return hexadecimal if len(hexadecimal) <= 20 else f"{hexadecimal[:8]}…{hexadecimal[-8:]}"
+
+
+def brief(sentence: str) -> str:
+    """A sentence with every long hexadecimal in it shortened: transactions, blocks, keys.
+
+    >>> brief("swept by " + "00c0ffee" * 8 + ", booked")
+    'swept by 00c0ffee…00c0ffee, booked'
+    """
+    return _LONG_HEX.sub(lambda found: short(found[0]), sentence)
 
 
 def printable(text: str) -> str:

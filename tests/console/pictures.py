@@ -185,7 +185,11 @@ def treasury(**facts):
         ],
         "alarms": [],
         "events": [
-            EventView(at=AT - timedelta(minutes=4), kind="sweep", text="sweep s-7 in block 884102")
+            EventView(
+                at=AT - timedelta(minutes=4),
+                kind="sweep",
+                text=f"sweep in block 884102: reserve +0.5 BTC ({TXID})",
+            )
         ],
     }
     return TreasuryImage(**{**shown, **facts})
