@@ -19,7 +19,7 @@ from controller.money.facts import Wallet
 from controller.money.policy import Limits
 from controller.money.pools import Terms
 from controller.money.sweep import Costs
-from controller.treasury import book
+from controller.treasury import book, sweep_book
 from controller.treasury.audit import Audit
 from controller.treasury.build import Builder
 from controller.treasury.chain import Chain
@@ -93,7 +93,10 @@ def _problem(config: TreasuryConfig, key: str, mend: str) -> Problem:
 def assemble(
     config: TreasuryConfig, wallets: Wallets, database: Database, clock: SiteClock
 ) -> Work:
-    """Put a treasury together over its open database. Raises DatabaseError, LedgerError."""
+    """Put a treasury together over its open database.
+
+    Raises ConfigError, DatabaseError, LedgerError.
+    """
     file = config.file
     collection, reserve = wallets[Wallet.COLLECTION], wallets[Wallet.RESERVE]
     genesis = GENESIS[file.node.network]
@@ -108,6 +111,11 @@ def assemble(
     )
     with database.transaction() as db:
         book.verify(db)
+        for watched in wallets.values():
+            used = sweep_book.next_index(db, watched.wallet)
+            if watched.is_ranged and used > watched.addresses:
+                mend = f"{used} addresses are in use already; watch more than that"
+                raise ConfigError([_problem(config, f"{watched.wallet}.addresses", mend)])
     chain = build_chain(config)
     return Work(
         Parts(

@@ -46,7 +46,7 @@ class ReserveView(_View, frozen=True, kw_only=True):
 class SweepView(_View, frozen=True, kw_only=True):
     """One sweep, its newest attempt. `amount_sat` arrives at the reserve, beside `fee_sat`.
 
-    `stage`: proposed, signed, broadcast, confirmed, final, blocked or stuck.
+    `stage`: proposed, signed, broadcast, confirmed, final, blocked, stuck or abandoned.
     """
 
     sweep_id: str

@@ -19,7 +19,7 @@ COINBASE_CONFIRMATIONS = 101
 PAYOUT_CONFIRMATIONS = 6
 FINAL_CONFIRMATIONS = 6
 INPUTS_MAX = 100
-"""Coins in one sweep; the oldest go first. A PSBT carries each coin's whole transaction."""
+"""Coins in one sweep. A PSBT carries each coin's whole transaction."""
 DUST_SAT = 546
 """Nodes relay no smaller output, whatever its script."""
 
@@ -102,15 +102,14 @@ def is_mature(coin: Coin, tip_height: int) -> bool:
 def sweepable(
     coins: Iterable[Coin], tip_height: int, reserved: AbstractSet[OutPoint]
 ) -> list[Coin]:
-    """The mature coins of the collection wallet that no sweep holds, the oldest first."""
-    due = [
+    """The mature coins of the collection wallet that no sweep holds."""
+    return [
         coin
         for coin in coins
         if coin.place.wallet is Wallet.COLLECTION
         and coin.outpoint not in reserved
         and is_mature(coin, tip_height)
     ]
-    return sorted(due, key=lambda coin: (coin.height, coin.outpoint))
 
 
 def vsize_of(inputs: int, costs: Costs) -> int:
@@ -123,11 +122,17 @@ def vsize_of(inputs: int, costs: Costs) -> int:
     return -(-(frame + inputs * costs.input_weight + output) // 4)
 
 
-def plan(due: list[Coin], costs: Costs) -> Plan | NotWorth:
-    """Plan a sweep of the oldest coins, as many as one may hold, or say why not."""
-    chosen = due[:INPUTS_MAX]
+def plan(due: Iterable[Coin], costs: Costs) -> Plan | NotWorth:
+    """Plan a sweep of the largest coins, as many as one may hold, or say why not.
+
+    A coin that costs more of itself to move than a sweep may cost is left: whoever floods the
+    address with dust can neither stop the others nor make them dear.
+    """
+    own_sat = fee_for(-(-costs.input_weight // 4), costs.feerate_sat_kvb)
+    worth = [coin for coin in due if own_sat * 100 <= coin.sat * costs.limits.max_fee_percent]
+    chosen = sorted(worth, key=lambda coin: (-coin.sat, coin.outpoint))[:INPUTS_MAX]
     if not chosen:
-        return NotWorth("no mature coin")
+        return NotWorth("no mature coin that is worth moving")
     return cost(tuple(coin.outpoint for coin in chosen), sum(coin.sat for coin in chosen), costs)
 
 

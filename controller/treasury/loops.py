@@ -108,7 +108,7 @@ class Loops:
     async def _rounds(self) -> None:
         while True:
             await off_loop(self._work.round)
-            await asyncio.sleep(self._poll_s)
+            await asyncio.sleep(0.0 if self._work.has_more else self._poll_s)
 
     async def _audits(self) -> None:
         """Compare at every new tip, but no more often than asked."""

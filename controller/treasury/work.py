@@ -54,8 +54,14 @@ class Work:
     """Monotonic instant of the last round's end."""
     stands_at: str | None = None
     """The node's tip, when the book stands at it."""
+    _has_more: bool = False
     _stored: Standing = field(default_factory=Standing)
     _said: set[str] = field(default_factory=set)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the last round left blocks unread that the node has already."""
+        return self._has_more
 
     def round(self) -> None:
         """One round."""
@@ -70,10 +76,12 @@ class Work:
         self.done_s = self.parts.clock.monotonic_s()
 
     def _act(self, node: NodeState) -> Iterator[Alarm]:
+        self._has_more = False
         if not node.may_read:
             return
         try:
-            if not self.parts.follower.follow():
+            self._has_more = not self.parts.follower.follow()
+            if self._has_more:
                 return
             with self.parts.database.transaction() as db:
                 at = book.cursor(db)

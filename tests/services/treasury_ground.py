@@ -244,6 +244,10 @@ class Ground:
     def reserve_script(self, index=0):
         return self.wallets[Wallet.RESERVE].script(index).hex()
 
+    def payment_to_reserve(self, index, sat=10**6):
+        """A direct payout, not mined yet."""
+        return payment(self.chain, (self.reserve_script(index), sat))
+
     def pay(self, *sats, deep=True):
         """One payout with these amounts to the collection, in a block; buried six deep."""
         raw = payment(self.chain, *((self.collection_script(), sat) for sat in sats))

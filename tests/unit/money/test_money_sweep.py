@@ -49,12 +49,22 @@ def test_the_reserve_and_coins_on_their_way_are_left_alone():
     assert sweepable([reserve, held, mine], 500, {held.outpoint}) == [mine]
 
 
-def test_the_oldest_go_first_and_no_more_than_fit():
-    coins = [coin(n, 10_000, height=1 + n) for n in range(INPUTS_MAX + 5)]
-    planned = plan(sweepable(reversed(coins), 1_000, set()), COSTS)
+def test_the_largest_go_first_and_no_more_than_fit():
+    coins = [coin(n, 10_000 + n) for n in range(INPUTS_MAX + 5)]
+    planned = plan(reversed(coins), replace(COSTS, limits=replace(COSTS.limits, max_fee_percent=9)))
     assert isinstance(planned, Plan)
-    assert set(planned.outpoints) == {c.outpoint for c in coins[:INPUTS_MAX]}
+    assert set(planned.outpoints) == {c.outpoint for c in coins[5:]}
     assert list(planned.outpoints) == sorted(planned.outpoints)
+
+
+def test_a_flood_of_dust_neither_stops_a_sweep_nor_makes_it_dear():
+    """At 2 sat/vB a coin costs 136 sat to move, and 5 % of it may go: below 2720 sat it stays."""
+    dust = [coin(f"d{n}", 2_719) for n in range(500)]
+    real, least = coin("real", 10**6), coin("least", 2_720)
+    planned = plan([*dust, least, real], COSTS)
+    assert isinstance(planned, Plan)
+    assert set(planned.outpoints) == {real.outpoint, least.outpoint}
+    assert isinstance(plan(dust, COSTS), NotWorth)
 
 
 def test_sizes_are_those_of_the_reference():
@@ -66,12 +76,16 @@ def test_sizes_are_those_of_the_reference():
 def test_a_plan_keeps_every_satoshi(sats, rate):
     costs = replace(COSTS, feerate_sat_kvb=rate)
     coins = [coin(n, sat) for n, sat in enumerate(sats)]
-    planned = plan(sweepable(coins, 500, set()), costs)
+    planned = plan(coins, costs)
     if isinstance(planned, Plan):
         swept = sum(c.sat for c in coins if c.outpoint in planned.outpoints)
         assert planned.amount_sat + planned.fee_sat == swept >= costs.min_sweep_sat
+        assert len(planned.outpoints) <= INPUTS_MAX
         assert 0 < planned.fee_sat <= costs.limits.max_fee_sat
         assert planned.fee_sat * 100 <= swept * costs.limits.max_fee_percent
+
+
+DEAR = replace(COSTS, min_sweep_sat=0, limits=replace(COSTS.limits, max_fee_percent=50))
 
 
 @pytest.mark.parametrize(
@@ -79,8 +93,10 @@ def test_a_plan_keeps_every_satoshi(sats, rate):
     [
         ([], COSTS, "no mature coin"),
         ([99_999], COSTS, "min_sweep_sat"),
-        ([700], replace(COSTS, min_sweep_sat=0), "no node relays"),
-        ([100_000], replace(COSTS, feerate_sat_kvb=45_000), "max_fee_percent"),
+        ([2_720], replace(COSTS, min_sweep_sat=0), "max_fee_percent"),
+        ([100_000], replace(COSTS, feerate_sat_kvb=80_000), "worth moving"),
+        ([100_000], replace(COSTS, feerate_sat_kvb=42_000), "max_fee_percent"),
+        ([700], DEAR, "no node relays"),
         ([10**9], replace(COSTS, limits=replace(COSTS.limits, max_fee_sat=243)), "max_fee_sat"),
     ],
 )
