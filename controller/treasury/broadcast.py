@@ -44,12 +44,16 @@ def broadcast(
     try:
         chain.send(raw, builder.costs.limits.ceiling_sat_kvb)
     except NodeRefused as refused:
-        return _meaning(refused, only_one=len(sweep.attempts) == 1)
+        signed = sum(one.raw is not None for one in sweep.attempts)
+        return meaning(refused, only_one=signed == 1)
     return Sent()
 
 
-def _meaning(refused: NodeRefused, *, only_one: bool) -> Sent | Waits | Fault:
-    """`only_one`: no other attempt of the sweep was ever made that could be in the mempool."""
+def meaning(refused: NodeRefused, *, only_one: bool) -> Sent | Waits | Fault:
+    """What the node's refusal of a sweep comes to. Raises it again where it says nothing of that.
+
+    `only_one`: no other attempt of the sweep was ever signed that could be in the mempool.
+    """
     said = refused.said
     if refused.code == _MINED:
         return Sent()

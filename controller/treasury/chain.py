@@ -211,7 +211,9 @@ class Chain:
         except RpcError as error:
             if error.code == _WARMING_UP:
                 raise ChainError(f"{self._url}: the node is starting: {_short(error)}") from None
-            raise NodeRefused(call, error.code, _short(error.args[0])) from None
+            # The library puts the call and the address before the node's own words.
+            said = str(error.args[0]).removeprefix(f"{call} at {self._client.url}: ")
+            raise NodeRefused(call, error.code, _short(said)) from None
         except CookieNotFoundError:
             raise ChainError(
                 f"{self._client.cookie_path}: no cookie there; start the node, or mend "

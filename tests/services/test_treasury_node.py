@@ -79,6 +79,7 @@ def test_the_node_says_no_with_its_own_code(aged):
     with pytest.raises(NodeRefused) as told:
         chain.send(b"\x00", 1_000)
     assert told.value.code == -22
+    assert told.value.said.startswith("TX decode failed"), "the node's own words, nothing before"
     assert chain.block_hash(10_000_000) is None
     assert chain.coin(OutPoint("00" * 32, 0)) is None
 

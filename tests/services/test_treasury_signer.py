@@ -62,6 +62,19 @@ def test_after_people_have_looked_the_same_coins_are_tried_again(ground):
     assert ground.alarms() == set()
 
 
+def test_a_thief_in_the_mempool_is_seen_before_he_is_mined(ground):
+    first = ground.until(Stage.BLOCKED, fault="other-output")
+    (answer,) = (ground.config.exchange_dir / "signed").iterdir()
+    stolen = ground.chain.rpc("finalizepsbt", answer.read_text("ascii").strip())["hex"]
+    thief = ground.chain.rpc("sendrawtransaction", stolen, 0)
+    act_on(ground, RetrySweep(by="asel", sweep_id=first.sweep_id), TreasuryDone)
+    ground.until(Stage.SIGNED)
+    ground.round(2)
+    assert ground.alarms() == {"sweep_conflict"}
+    assert ground.in_mempool() == {thief}
+    assert ground.image.sweeps[0].stage == Stage.SIGNED
+
+
 def test_a_refusal_is_told_in_the_signers_words(simple):
     simple.round(3)
     answer = simple.config.exchange_dir / "signed" / f"{name_of(simple)}.refused"
