@@ -102,7 +102,7 @@ def test_too_little_is_left_where_it_is(ground):
     ground.pay(99_999)
     ground.round(3)
     assert ground.image.sweeps == []
-    ground.pay(1)
+    ground.pay(2_720)
     assert ground.until(Stage.BROADCAST).inputs == 2
 
 
