@@ -53,7 +53,7 @@ def _money(image: TreasuryImage) -> str:
     final = btc_text(reserve.final_sat)
     return (
         f"reserve    {btc_text(reserve.ledger_sat)} BTC, {final} of it final; {proof}\n"
-        f"collection {btc_text(collection.mature_sat)} BTC to sweep, "
+        f"collection {btc_text(collection.mature_sat)} BTC mature, "
         f"{btc_text(collection.maturing_sat)} maturing, {collection.coins} coins"
     )
 
