@@ -177,3 +177,20 @@ def test_custodians_may_spend_their_reserve(aged, tmp_path):
     assert (balances[Account.RESERVE], balances[Account.CUSTODIANS]) == (0, 10**5)
     assert ground.alarms() == set()
     ground.close()
+
+
+def test_a_chain_that_parts_too_far_back_is_not_followed(aged_simulated, tmp_path, monkeypatch):
+    monkeypatch.setattr("controller.treasury.follower.REORG_MAX", 3)
+    ground = Ground(aged_simulated, tmp_path)
+    _, block = ground.pay(10**7)
+    booked = ground.balances()
+    branch(aged_simulated, block, 8)
+    ground.round(3)
+    assert ground.alarms() == {"other_chain"}
+    assert ground.balances() == booked, "nothing is reversed"
+    assert ground.image.sweeps[0].attempt == 0, "and no step is taken"
+    aged_simulated.mine(9, on=block)
+    ground.follow()
+    assert ground.alarms() == set()
+    assert ground.until(Stage.BROADCAST).inputs == 1
+    ground.close()
