@@ -33,7 +33,7 @@ async def server(path):
 
 
 async def test_nobody_listens(path):
-    with pytest.raises(ChannelError, match="nobody listens here; is `naryn run` running for this"):
+    with pytest.raises(ChannelError, match="nobody listens here; does `naryn run` run"):
         async with connect(path):
             pass
 
