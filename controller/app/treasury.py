@@ -78,10 +78,10 @@ def read_wallets(config: TreasuryConfig) -> Wallets:
 
 def _wallet(config: TreasuryConfig, wallet: Wallet, section: WalletSection) -> WatchedWallet:
     watched = watch(wallet, section.descriptor, config.file.node.network, section.addresses)
-    if section.checksum is not None and section.checksum != watched.checksum:
+    if section.sha256 is not None and section.sha256 != watched.sha256:
         raise DescriptorError(
-            f"{wallet}: the descriptor's checksum is {watched.checksum}, pinned is "
-            f"{section.checksum}; one of them was changed: ask who did"
+            f"{wallet}: the descriptor's sha256 is {watched.sha256}, pinned is "
+            f"{section.sha256}; one of them was changed: ask who did"
         )
     return watched
 
@@ -104,8 +104,8 @@ def assemble(
         {
             "treasury": file.treasury.id,
             "genesis": genesis,
-            "collection": collection.checksum,
-            "reserve": reserve.checksum,
+            "collection": collection.sha256,
+            "reserve": reserve.sha256,
             "from_height": str(file.treasury.from_height),
         }
     )

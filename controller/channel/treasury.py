@@ -40,7 +40,7 @@ class ReserveView(_View, frozen=True, kw_only=True):
     final_sat: int = 0
     chain_sat: int | None = None
     checked_height: int | None = None
-    descriptor_checksum: str = ""
+    descriptor_sha256: str = ""
 
 
 class SweepView(_View, frozen=True, kw_only=True):

@@ -107,7 +107,8 @@ def check(treasury: FileArgument = TREASURY_FILE) -> None:
     print(f"{config.path}: in order, network {config.file.node.network}")
     for wallet in (Wallet.COLLECTION, Wallet.RESERVE):
         watched = wallets[wallet]
-        print(f"  {wallet} #{watched.checksum}, {watched.addresses} addresses watched")
+        print(f"  {wallet}: {watched.addresses} addresses watched")
+        print(f'    sha256 = "{watched.sha256}"')
         for index in range(min(_SHOWN, watched.addresses)):
             print(f"    {index}: {watched.address(index)}")
     if config.file.sweep is None:

@@ -22,7 +22,7 @@ Feerate = Annotated[Whole, Field(ge=100, le=10_000_000)]
 """sat/kvB: 1000 are 1 sat/vB. Nodes relay nothing below 100."""
 Url = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9:._\[\]-]+(/[A-Za-z0-9._/-]*)?$")]
 Descriptor = Annotated[str, Field(min_length=10, max_length=4_000)]
-Checksum = Annotated[str, Field(pattern=r"^[a-z0-9]{8}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9]{14,90}$")]
 LongSeconds = Annotated[Number, Field(gt=0, le=400 * 86_400)]
 
@@ -64,11 +64,11 @@ class NodeSection(Section):
 class WalletSection(Section):
     """`[collection]` and `[reserve]`: a public output descriptor; never a private key.
 
-    `checksum` pins it. `addresses`: how many of each branch are watched.
+    `sha256` pins it, as `naryn treasury check` prints it. `addresses`: how many of each branch are watched.
     """
 
     descriptor: Descriptor
-    checksum: Checksum | None = None
+    sha256: Sha256 | None = None
     addresses: Annotated[Whole, Field(ge=30, le=20_000)] = 1_000
 
 

@@ -7,6 +7,7 @@ what it holds.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 import bdkpython as bdk  # type: ignore[import-untyped]
 
@@ -42,11 +43,13 @@ class DescriptorError(Exception):
 class WatchedWallet:
     """One wallet as it is watched. `branches`: single descriptors with checksum, receiving first.
 
+    `sha256`: of the whole descriptor as bdkpython writes it, in hexadecimal; unlike the checksum,
+    which finds mistypings, nobody makes another descriptor for it.
     `scripts`: every watched script → where it comes from. `input_weight`: of one signed input.
     """
 
     wallet: Wallet
-    checksum: str
+    sha256: str
     branches: tuple[str, ...]
     is_ranged: bool
     addresses: int
@@ -105,7 +108,7 @@ def watch(wallet: Wallet, text: str, network: Network, addresses: int) -> Watche
     count = addresses if parsed.has_wildcard() else 1
     return WatchedWallet(
         wallet=wallet,
-        checksum=str(parsed).rpartition("#")[2],
+        sha256=sha256(str(parsed).encode("ascii")).hexdigest(),
         branches=tuple(str(branch) for branch in branches),
         is_ranged=parsed.has_wildcard(),
         addresses=count,

@@ -82,7 +82,7 @@ class Painter:
             final_sat=sum(c.sat for c in held if c.confirmations(height) >= FINAL_CONFIRMATIONS),
             chain_sat=finding.chain_sat if finding is not None and counts else None,
             checked_height=None if finding is None else finding.height,
-            descriptor_checksum=self._reserve.checksum,
+            descriptor_sha256=self._reserve.sha256,
         )
 
     def _sweep(self, db: Connection, sweep: Sweep, height: int) -> SweepView:

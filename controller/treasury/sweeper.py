@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import Connection
 
 from controller.clock import SiteClock
@@ -27,17 +28,18 @@ from controller.money.sweep import (
     sweepable,
 )
 from controller.treasury import book, sweep_book
-from controller.treasury.alarms import Alarm, AlarmKind
+from controller.treasury.alarms import Alarm, AlarmKind, fault_of
 from controller.treasury.broadcast import Sent, Waits, broadcast
 from controller.treasury.build import Builder, Fault, NotNow
-from controller.treasury.chain import Chain
-from controller.treasury.database import Database
+from controller.treasury.chain import Chain, ChainError
+from controller.treasury.database import Database, DatabaseError
 from controller.treasury.descriptors import WatchedWallet
 from controller.treasury.events import EventKind, tell
 from controller.treasury.exchange import Exchange, ExchangeError, Refused
 from controller.treasury.signature import take_in
 from controller.treasury.sweep_book import Attempt, Sweep
 
+_log = structlog.get_logger()
 _STEP_SAT_KVB = 100
 """A replacement must pay this much more for its size, or no node relays it."""
 
@@ -78,23 +80,26 @@ class Sweeper:
         self._sent_at: dict[str, int] = {}
         self._was_final: set[str] = set()
 
-    def step(self, height: int) -> list[Alarm]:
+    def step(self, height: int) -> Iterator[Alarm]:
         """One step of every sweep, and a new one when it is due. `height`: the tip, read already.
 
         Raises ChainError, DatabaseError; what was done until then is stored.
         """
         with self._database.transaction() as db:
             watched = sweep_book.watched(db)
-        alarms: list[Alarm] = []
         for sweep in watched:
             try:
-                alarms += self._one(self._by_chain(sweep, height), height)
+                yield from self._one(self._by_chain(sweep, height), height)
             except NotNow:
                 continue
             except ExchangeError as error:
-                alarms.append(Alarm(kind=AlarmKind.EXCHANGE_FAILED, detail=str(error)))
+                yield Alarm(kind=AlarmKind.EXCHANGE_FAILED, detail=str(error))
+            except (ChainError, DatabaseError):
+                raise
+            except Exception as error:  # noqa: BLE001 - one sweep must not stop the others
+                _log.exception("sweep_failed", sweep=sweep.sweep_id)
+                yield _alarm(AlarmKind.PROGRAM_FAILED, sweep, fault_of(error))
         self._propose(height)
-        return alarms
 
     def _by_chain(self, sweep: Sweep, height: int) -> Sweep:
         """The sweep at the stage that the chain gives it."""
@@ -200,7 +205,7 @@ class Sweeper:
             index = sweep_book.next_index(db, Wallet.RESERVE)
             if isinstance(planned, NotWorth) or index >= self._reserve.addresses:
                 return
-            name = sweep_id(self._genesis, self._collection.checksum, index, planned.outpoints)
+            name = sweep_id(self._genesis, self._collection.sha256, index, planned.outpoints)
             chosen = [coin for coin in due if coin.outpoint in set(planned.outpoints)]
             sweep_book.begin(db, name, index, chosen, now)
             text = (

@@ -17,6 +17,7 @@ OTHER = (
 )
 COLLECTION = f"wpkh({ORIGIN}{TPUB}/<0;1>/*)#ca9n26c6"
 RESERVE = f"wsh(sortedmulti(2,{TPUB}/0/*,{OTHER}/0/*))#whugrkqu"
+PIN = "4b7ab5ed1a7e3307752010537ef1502739ea4a84356c7db3114f02a9c78fff62"
 FIRST_COLLECTION = "bcrt1q022amqf3jv7mg744rcjmst222dfazqvmurt943"
 FIRST_RESERVE = "bcrt1q6ngnkn3e423ru7rau5jysvsrl0wlj2qu0m3je6kl8y95gyl5xvjsz5n67c"
 
@@ -34,7 +35,7 @@ network = "regtest"
 
 [collection]
 descriptor = "{COLLECTION}"
-checksum = "ca9n26c6"
+sha256 = "{PIN}"
 addresses = 40
 
 [reserve]
@@ -97,6 +98,11 @@ def test_a_whole_file(path, tmp_path):
     assert [len(w.scripts) for w in wallets.values()] == [80, 40]
 
 
+def test_the_pin_is_the_same_for_both_ways_to_write_a_hardened_step(path):
+    other = COLLECTION.replace("'", "h").replace("#ca9n26c6", "#04caxmj8")
+    read_wallets(written(path, changed((COLLECTION, other))))
+
+
 def test_without_sweep_and_pools_it_only_watches(path):
     config = written(path, WHOLE[: WHOLE.index("[sweep]")])
     assert (config.file.sweep, config.file.pool) == (None, ())
@@ -115,7 +121,7 @@ ONE = {
     "rate below relay": ("= 2_000", "= 99", "sweep.feerate_sat_kvb", "equal to 100"),
     "no room above": ("= 50_000", "= 2_199", "sweep", "at least 1.1 times"),
     "few addresses": ("addresses = 40", "addresses = 29", "collection.addresses", "equal to 30"),
-    "pin": ('"ca9n26c6"', '"CA9N26C6"', "collection.checksum", "should match pattern"),
+    "pin": (PIN, "ca9n26c6", "collection.sha256", "should match pattern"),
     "pool's kind": ('kind = "ocean"', 'kind = "lake"', "pool[1].kind", "'ocean'"),
     "no pool's address": (f'["{FIRST_RESERVE}"]', "[]", "pool[1].addresses", "at least 1"),
     "address twice": (
@@ -161,7 +167,7 @@ DERIVED = {
     "wrong checksum": ("#ca9n26c6", "#ca9n26c7", "collection.descriptor", "checksum is wrong"),
     "no checksum": ("#ca9n26c6", "", "collection.descriptor", "has no checksum"),
     "one letter": ("84'/1'", "84'/2'", "collection.descriptor", "checksum is wrong"),
-    "pinned another": ('"ca9n26c6"', '"62gqvwhh"', "collection.descriptor", "one of them was chan"),
+    "pinned another": (PIN, PIN[::-1], "collection.descriptor", "one of them was changed"),
     "nonsense": (f"wpkh({ORIGIN}", "wpkh(x", "collection.descriptor", "checksum is wrong"),
     "main network": ('"regtest"', '"main"', "collection.descriptor", "main (xpub)"),
     "stranger's address": (
