@@ -1,8 +1,12 @@
 """Reads PSBTs and signed transactions with bdkpython: the second opinion beside the node's.
 
 What it reads comes from signers, who may be hostile: sizes are bounded by the caller, and what
-cannot be read is refused with a sentence. Nothing here judges; controller/money/policy.py does.
+cannot be read is refused with a sentence, whatever the library raises for it. Nothing here judges;
+controller/money/policy.py does.
 """
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import bdkpython as bdk  # type: ignore[import-untyped]
 
@@ -22,13 +26,39 @@ class UnreadableTransaction(Exception):
 
 def read_psbt(text: str) -> Facts:
     """The facts of a PSBT in base64. Raises UnreadableTransaction."""
+    return _read("PSBT", lambda: _psbt(text))
+
+
+def read_transaction(raw: bytes) -> Facts:
+    """The facts of a whole signed transaction. Raises UnreadableTransaction."""
+    return _read("transaction", lambda: _transaction(raw))
+
+
+def counts(raw: bytes) -> tuple[int, int]:
+    """How many inputs and outputs a transaction has. Raises UnreadableTransaction."""
+    return _read("transaction", lambda: _counts(bdk.Transaction(raw)))
+
+
+_Result = TypeVar("_Result")
+
+
+def _read(what: str, read: Callable[[], _Result]) -> _Result:
     try:
-        psbt = bdk.Psbt(text)
-        unsigned = psbt.extract_tx_unchecked_fee_rate()
-        maps = psbt.input()
-    except (bdk.PsbtParseError, bdk.ExtractTxError, bdk.InternalError) as error:
-        raise UnreadableTransaction(f"is no PSBT: {str(error)[:200]}") from None
-    inputs = unsigned.input()
+        return read()
+    except UnreadableTransaction:
+        raise
+    except Exception as error:  # noqa: BLE001 - a library that reads what enemies wrote
+        raise UnreadableTransaction(f"is no {what} that can be read: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    return "".join(c if c.isprintable() else "?" for c in str(error)[:200])
+
+
+def _psbt(text: str) -> Facts:
+    psbt = bdk.Psbt(text)
+    unsigned = psbt.extract_tx_unchecked_fee_rate()
+    inputs, maps = unsigned.input(), psbt.input()
     if len(inputs) != len(maps):
         raise UnreadableTransaction(f"has {len(inputs)} inputs and {len(maps)} maps for them")
     return Facts(
@@ -40,12 +70,8 @@ def read_psbt(text: str) -> Facts:
     )
 
 
-def read_transaction(raw: bytes) -> Facts:
-    """The facts of a whole signed transaction. Raises UnreadableTransaction."""
-    try:
-        tx = bdk.Transaction(raw)
-    except (bdk.TransactionError, bdk.InternalError) as error:
-        raise UnreadableTransaction(f"is no transaction: {str(error)[:200]}") from None
+def _transaction(raw: bytes) -> Facts:
+    tx = bdk.Transaction(raw)
     return Facts(
         txid=str(tx.compute_txid()),
         version=tx.version(),
@@ -62,6 +88,10 @@ def read_transaction(raw: bytes) -> Facts:
         outputs=_outputs(tx),
         vsize=tx.vsize(),
     )
+
+
+def _counts(tx: bdk.Transaction) -> tuple[int, int]:
+    return len(tx.input()), len(tx.output())
 
 
 def _psbt_input(spent: bdk.TxIn, entry: bdk.Input) -> Input:

@@ -5,6 +5,7 @@ from controller.treasury.alarms import AlarmKind
 from controller.treasury.build import Builder, Fault
 from controller.treasury.chain import Chain, NodeRefused
 from controller.treasury.psbt_facts import UnreadableTransaction, read_psbt, read_transaction
+from controller.treasury.psbt_parts import signatures_of
 from controller.treasury.sweep_book import Attempt, Sweep
 
 _FORM_ERRORS = {-22, -8, -3, -25}
@@ -45,6 +46,7 @@ class _Hostile(Exception):
 
 
 def _taken_in(chain: Chain, builder: Builder, sweep: Sweep, attempt: Attempt, psbt: str) -> bytes:
+    psbt = signatures_of(psbt)
     theirs = read_psbt(psbt)
     if theirs.txid != attempt.txid:
         raise _Hostile(f"is transaction {theirs.txid}, not {attempt.txid} as was given out")
