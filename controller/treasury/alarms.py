@@ -37,6 +37,7 @@ class AlarmKind(StrEnum):
     WRONG_CHAIN = "wrong_chain"
     OTHER_CHAIN = "other_chain"
     DATABASE_FAILED = "database_failed"
+    PROGRAM_FAILED = "program_failed"
     ROUND_LATE = "round_late"
     NODE_UNREACHABLE = "node_unreachable"
     NODE_SYNCING = "node_syncing"
@@ -117,6 +118,12 @@ TABLE: Mapping[AlarmKind, AlarmRow] = {
         _CRITICAL,
         "the treasury's database cannot be read or written; nothing is booked or sent",
         "free space, mend rights, look at the disk",
+    ),
+    AlarmKind.PROGRAM_FAILED: AlarmRow(
+        _CRITICAL,
+        "the treasury met something that it was not made for, and passed over the step that is "
+        "named; everything else goes on, and the step is tried again",
+        "report it, with the log's lines of that time",
     ),
     AlarmKind.ROUND_LATE: AlarmRow(
         _WARNING,
@@ -231,6 +238,12 @@ class Alarm:
     def alarm_id(self) -> str:
         """Its stable name."""
         return f"{self.kind}:{self.about}" if self.about else str(self.kind)
+
+
+def fault_of(error: Exception) -> str:
+    """An exception that nobody expected, as one printable line for PROGRAM_FAILED."""
+    said = "".join(c if c.isprintable() else "?" for c in str(error)[:200])
+    return f"{type(error).__name__}: {said}"
 
 
 class Standing:

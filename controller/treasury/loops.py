@@ -14,7 +14,7 @@ import structlog
 
 from controller.channel.treasury import TreasuryImage
 from controller.clock import SiteClock
-from controller.treasury.alarms import KEEPS_FROM_WORK, Alarm, AlarmKind, Standing
+from controller.treasury.alarms import KEEPS_FROM_WORK, Alarm, AlarmKind, Standing, fault_of
 from controller.treasury.database import DatabaseError
 from controller.treasury.work import Work
 
@@ -70,7 +70,8 @@ class Loops:
         self._late_s = max(LATE_MIN_S, LATE_ROUNDS * poll_s + late_s)
         self._clock = clock
         self._begun_s = clock.monotonic_s()
-        self._late = Standing()
+        self._own = Standing()
+        self._failed: dict[str, Alarm] = {}
 
     async def run(self, publish: Callable[[TreasuryImage], None]) -> None:
         """Work and publish for ever; the first part that fails ends all."""
@@ -99,10 +100,10 @@ class Loops:
         age_s = None if tip_at is None else max(0.0, (now - tip_at).total_seconds())
         chain = msgspec.structs.replace(image.chain, tip_age_s=age_s)
         since_s = self._clock.monotonic_s() - (self._work.done_s or self._begun_s)
-        late = []
+        own = list(self._failed.values())
         if since_s > self._late_s:
-            late.append(Alarm(kind=AlarmKind.ROUND_LATE, detail=f"for {since_s:.0f} s"))
-        alarms = [*self._late.view(late, now), *image.alarms]
+            own.append(Alarm(kind=AlarmKind.ROUND_LATE, detail=f"for {since_s:.0f} s"))
+        alarms = [*self._own.view(own, now), *image.alarms]
         return msgspec.structs.replace(image, at=now, chain=chain, alarms=alarms)
 
     async def _rounds(self) -> None:
@@ -118,7 +119,7 @@ class Loops:
             stands_at = self._work.stands_at
             seen = None if audit.finding is None else audit.finding.block_hash
             if stands_at is not None and stands_at != seen:
-                await off_loop(partial(_kept, audit.compare))
+                await off_loop(partial(self._kept, "audit", audit.compare))
                 await asyncio.sleep(self._audit_every_s)
 
     async def _pools(self) -> None:
@@ -127,7 +128,8 @@ class Loops:
             await asyncio.sleep(min(1.0, self._poll_s))
             for desk in work.parts.pools:
                 if desk.is_due():
-                    await off_loop(partial(_kept, partial(desk.ask, work.parts.database)))
+                    ask = partial(desk.ask, work.parts.database)
+                    await off_loop(partial(self._kept, "pools", ask))
 
     async def _show(self, publish: Callable[[TreasuryImage], None]) -> None:
         while True:
@@ -135,10 +137,15 @@ class Loops:
                 publish(image)
             await asyncio.sleep(PUBLISH_S)
 
-
-def _kept(act: Callable[[], None]) -> None:
-    """Run an act; a database that fails is told by the next round, which meets it too."""
-    try:
-        act()
-    except DatabaseError as error:
-        _log.error("database_failed", error=str(error))
+    def _kept(self, what: str, act: Callable[[], None]) -> None:
+        """Run an act that must not end the others, whatever it meets."""
+        self._failed.pop(what, None)
+        try:
+            act()
+        except DatabaseError as error:
+            _log.error("database_failed", error=str(error))  # the next round meets it too
+        except Exception as error:  # noqa: BLE001 - people must see it, and the rest go on
+            _log.exception("act_failed", act=what)
+            self._failed[what] = Alarm(
+                kind=AlarmKind.PROGRAM_FAILED, detail=fault_of(error), about=what
+            )

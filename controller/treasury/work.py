@@ -14,7 +14,7 @@ from controller.channel.treasury import PoolView, TreasuryImage
 from controller.clock import SiteClock
 from controller.money.ledger import LedgerError
 from controller.treasury import book, sweep_book
-from controller.treasury.alarms import Alarm, AlarmKind, Standing
+from controller.treasury.alarms import Alarm, AlarmKind, Standing, fault_of
 from controller.treasury.audit import Audit
 from controller.treasury.chain import ChainError
 from controller.treasury.database import Database, DatabaseError
@@ -65,13 +65,15 @@ class Work:
 
     def round(self) -> None:
         """One round."""
-        node = self.parts.look()
-        alarms = list(node.alarms)
+        node: NodeState | None = None
         try:
-            alarms += self._act(node)
-            self.image = self._draw(node, alarms)
+            node = self.parts.look()
+            self.image = self._draw(node, [*node.alarms, *self._act(node)])
         except (DatabaseError, LedgerError) as error:
-            self._show_failure(node, str(error))
+            self._show_failure(node, AlarmKind.DATABASE_FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, people must see it, and go on
+            _log.exception("round_failed")
+            self._show_failure(node, AlarmKind.PROGRAM_FAILED, fault_of(error))
         self._log_news()
         self.done_s = self.parts.clock.monotonic_s()
 
@@ -94,6 +96,11 @@ class Work:
             yield Alarm(kind=AlarmKind.OTHER_CHAIN, detail=str(error))
         except ChainError as error:
             yield Alarm(kind=AlarmKind.NODE_UNREACHABLE, detail=str(error))
+        except (DatabaseError, LedgerError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the book and what stands in it are shown still
+            _log.exception("work_failed")
+            yield Alarm(kind=AlarmKind.PROGRAM_FAILED, detail=fault_of(error))
 
     def _draw(self, node: NodeState, alarms: list[Alarm]) -> TreasuryImage:
         with self.parts.database.transaction() as db:
@@ -117,14 +124,19 @@ class Work:
             now = self.parts.clock.utc()
             return self.parts.painter.draw(db, node, finding, pools, alarms, now)
 
-    def _show_failure(self, node: NodeState, detail: str) -> None:
+    def _show_failure(self, node: NodeState | None, kind: AlarmKind, detail: str) -> None:
         """The last image that could be drawn, with the alarm that none can be drawn now."""
+        _log.error(str(kind), error=detail)
+        if self.image is None:
+            return
         now = self.parts.clock.utc()
-        alarms = [*node.alarms, Alarm(kind=AlarmKind.DATABASE_FAILED, detail=detail)]
-        views = self._stored.view(alarms, now)
-        if self.image is not None:
-            self.image = msgspec.structs.replace(self.image, at=now, chain=node.view, alarms=views)
-        _log.error("database_failed", error=detail)
+        alarms = [*(node.alarms if node else ()), Alarm(kind=kind, detail=detail)]
+        self.image = msgspec.structs.replace(
+            self.image,
+            at=now,
+            chain=node.view if node else self.image.chain,
+            alarms=self._stored.view(alarms, now),
+        )
 
     def _log_news(self) -> None:
         if self.image is None:
