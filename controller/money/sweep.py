@@ -157,9 +157,12 @@ def cost(outpoints: tuple[OutPoint, ...], total_sat: int, costs: Costs) -> Plan 
     )
 
 
-def sweep_id(genesis: str, wallet_sha256: str, dest_index: int, outpoints: Iterable[OutPoint]) -> str:
-    """The sweep's name: the same coins to the same index are the same sweep. 16 hex digits."""
-    words = [genesis, wallet_sha256, str(dest_index), *(str(point) for point in sorted(outpoints))]
+def sweep_id(genesis: str, wallet: str, dest_index: int, outpoints: Iterable[OutPoint]) -> str:
+    """The sweep's name: the same coins to the same index are the same sweep. 16 hex digits.
+
+    `wallet`: the collection descriptor's sha256.
+    """
+    words = [genesis, wallet, str(dest_index), *(str(point) for point in sorted(outpoints))]
     return sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
