@@ -175,7 +175,7 @@ def _sweeper(
     return Sweeper(
         chain,
         database,
-        Exchange(config.exchange_dir),
+        Exchange(config.exchange_dir, clock),
         Builder(chain, collection, reserve, build_costs(section, wallets)),
         collection,
         reserve,

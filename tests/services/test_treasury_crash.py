@@ -177,7 +177,8 @@ def test_any_crash_anywhere_ends_in_the_same_place(chain, tmp_path, monkeypatch,
 
     monkeypatch.setattr("controller.app.treasury.build_chain", broken_chain)
     monkeypatch.setattr(
-        "controller.app.treasury.Exchange", lambda folder: Breaking(Exchange(folder), trap)
+        "controller.app.treasury.Exchange",
+        lambda folder, clock: Breaking(Exchange(folder, clock), trap),
     )
     ground = Ground(
         chain, tmp_path, fresh_keys=True, wrap_database=lambda real: BreakingDatabase(real, trap)

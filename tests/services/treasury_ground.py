@@ -23,6 +23,7 @@ from controller.config.treasury import load_treasury
 from controller.money.facts import OutPoint, Wallet
 from controller.treasury import book, sweep_book
 from controller.treasury.database import Database
+from controller.treasury.exchange import HALF_COPIED_S
 from controller.treasury.people import People
 from simulators.services.signer.desk import Desk
 from simulators.services.signer.keys import CollectionKey, new_collection_key, new_reserve
@@ -284,6 +285,8 @@ class Ground:
             if self.image.sweeps and self.image.sweeps[0].stage == stage:
                 return self.image.sweeps[0]
             self.sign(fault)
+            if "exchange_failed" in self.alarms():  # time for what is copied slowly is over
+                self.clock.ahead += timedelta(seconds=HALF_COPIED_S)
         seen = [(s.stage, s.reason) for s in self.image.sweeps]
         raise AssertionError(f"never {stage}: {seen} {self.image.alarms}")
 
