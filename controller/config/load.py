@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ValidationError
@@ -64,6 +64,11 @@ def load(path: Path) -> SiteConfig:
 
 def read_toml(path: Path, form: type[_File]) -> _File:
     """Read `path` into its form. Raises ConfigError with every problem."""
+    return fill(path, read_table(path), form)
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The TOML in `path`, of whatever form. Raises ConfigError."""
     try:
         with path.open("rb") as file:
             raw = file.read(_BYTES_MAX + 1)
@@ -74,7 +79,7 @@ def read_toml(path: Path, form: type[_File]) -> _File:
             [_whole(path, f"larger than {_BYTES_MAX} bytes; is this the right file?")]
         )
     try:
-        table = tomllib.loads(raw.decode("utf-8"))
+        return tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(
             [_whole(path, f"not UTF-8 at byte {error.start}; save it as UTF-8")]
@@ -82,6 +87,10 @@ def read_toml(path: Path, form: type[_File]) -> _File:
     except (ValueError, RecursionError) as error:
         # Beside its own error, tomllib lets out int()'s and the stack's on what no person writes.
         raise ConfigError([_whole(path, f"not TOML: {error}")]) from None
+
+
+def fill(path: Path, table: dict[str, Any], form: type[_File]) -> _File:
+    """The form filled from what was read in `path`. Raises ConfigError with every problem."""
     try:
         return form.model_validate(table)
     except ValidationError as error:
@@ -101,9 +110,21 @@ _MENDS = {
 def _problems(path: Path, error: ValidationError) -> Iterator[Problem]:
     for found in error.errors(include_url=False):
         kind = found["type"]
-        value = "" if kind == "missing" else shown(found["input"])
+        value = "" if _is_hidden(kind, found["loc"], found["input"]) else shown(found["input"])
         mend = _MENDS.get(kind, found["msg"].removeprefix("Value error, "))
         yield Problem(file=path, key=_dotted(found["loc"]), value=value, mend=mend)
+
+
+_MAY_HOLD_SECRETS = {"url", "descriptor"}
+
+
+def _is_hidden(kind: str, location: tuple[int | str, ...], value: object) -> bool:
+    """Whether a value must not be shown: it is not there, or may hold a password or a key."""
+    if kind == "extra_forbidden":
+        return isinstance(value, str)
+    return (
+        kind == "missing" or isinstance(value, dict) or not _MAY_HOLD_SECRETS.isdisjoint(location)
+    )
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

@@ -12,7 +12,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from controller.config.load import read_toml
+from controller.config.load import fill, read_table
+from controller.config.private_keys import private_keys
 from controller.config.problems import ConfigError, Problem, shown
 from controller.config.schema import Host, Name, Number, SecondsOrZero, Section, Whole
 from controller.money.amounts import SAT_MAX
@@ -64,7 +65,8 @@ class NodeSection(Section):
 class WalletSection(Section):
     """`[collection]` and `[reserve]`: a public output descriptor; never a private key.
 
-    `sha256` pins it, as `naryn treasury check` prints it. `addresses`: how many of each branch are watched.
+    `sha256` pins it, as `naryn treasury check` prints it. `addresses`: how many of each branch are
+    watched.
     """
 
     descriptor: Descriptor
@@ -162,10 +164,21 @@ class TreasuryConfig:
 def load_treasury(path: Path) -> TreasuryConfig:
     """Read and check `path`. Raises ConfigError with every problem; nothing is half-loaded."""
     path = path.absolute()
-    config = TreasuryConfig(path=path, file=read_toml(path, TreasuryFile))
+    table = read_table(path)
+    if found := [_private(path, key) for key in private_keys(table)]:
+        raise ConfigError(found)
+    config = TreasuryConfig(path=path, file=fill(path, table, TreasuryFile))
     if problems := list(_crossed(config)):
         raise ConfigError(problems)
     return config
+
+
+def _private(path: Path, key: str) -> Problem:
+    mend = (
+        "holds a PRIVATE KEY; take the file off this machine, treat the key as known to others, "
+        "and write what is public (xpub) here"
+    )
+    return Problem(file=path, key=key, value="", mend=mend)
 
 
 def _crossed(config: TreasuryConfig) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from hashlib import sha256
 
 import bdkpython as bdk  # type: ignore[import-untyped]
 
+from controller.config.private_keys import is_private
 from controller.config.treasury import Network
 from controller.money.facts import Place, Wallet
 
@@ -20,9 +21,6 @@ _NETWORKS: Mapping[Network, bdk.Network] = {
     Network.SIGNET: bdk.Network.SIGNET,
     Network.REGTEST: bdk.Network.REGTEST,
 }
-_BASE58 = "[1-9A-HJ-NP-Za-km-z]"
-_PRIVATE = re.compile(rf"[a-zA-Z]prv{_BASE58}{{20,}}|\b[5KLc9]{_BASE58}{{50,51}}\b")
-"""An extended private key of any kind, or a single key in wallet import format."""
 _TYPES = {
     bdk.DescriptorType.WPKH: "wpkh",
     bdk.DescriptorType.WSH: "wsh",
@@ -81,7 +79,7 @@ def watch(wallet: Wallet, text: str, network: Network, addresses: int) -> Watche
     address.
     """
     text = text.strip()
-    if _PRIVATE.search(text):
+    if is_private(text):
         raise DescriptorError(
             f"{wallet}: the descriptor holds a PRIVATE KEY; take the file off this machine, treat "
             "the key as known to others, and write the public descriptor (xpub) here"

@@ -5,6 +5,8 @@ import pytest
 from controller.app.treasury import read_wallets
 from controller.config.problems import ConfigError
 from controller.config.treasury import Network, load_treasury
+from controller.money.facts import Wallet
+from controller.treasury.descriptors import DescriptorError, watch
 
 ORIGIN = "[4ba43603/84'/1'/0']"
 TPUB = (
@@ -154,16 +156,67 @@ def test_two_pools_need_two_addresses_and_names(path):
     assert keys == ["pool.id", "pool.addresses"]
 
 
-# What only shows when the descriptors are read; no message may repeat a key
+# No message may repeat a private key or a password
 
 XPRV = (
     "tprv8fqXZ2XTufvUm6wtzSNJgZPSSJCEcknbAXPCw4wvpBMhvqyM1i7FxTnrGrF7P5qxZqgDWa9B1wmdMG7tyxRjJKr"
     "QxG3PnbcCvSjo4QTD9N4"
 )
 WIF = "cVt4o7BGAig1UXywgGSmARhxMdzP5qvQsxKkSsc1XEkw3tDTQFpy"
+PRIVATE = {
+    "in a descriptor": (TPUB, XPRV, "collection.descriptor"),
+    "WIF in a descriptor": (f"{ORIGIN}{TPUB}/<0;1>/*", WIF, "collection.descriptor"),
+    "as pin": (PIN, XPRV, "collection.sha256"),
+    "WIF as pin": (PIN, WIF, "collection.sha256"),
+    "under an unknown key": ("from_height = 5", f'private = "{XPRV}"', "treasury.private"),
+    "as a key": ("from_height = 5", f"{XPRV} = 5", "treasury.…"),
+    "in a list": (f'"{COLLECTION}"', f'["{XPRV}"]', "collection.descriptor[1]"),
+    "too long": (COLLECTION, f"wpkh({XPRV}/0/*)" + "x" * 4_000, "collection.descriptor"),
+    "WIF as an address": (FIRST_RESERVE, WIF, "pool[1].addresses[1]"),
+    "as a name": ("State reserve", XPRV, "treasury.name"),
+    "with a mistake elsewhere": (
+        f'"regtest"\n\n[collection]\ndescriptor = "{COLLECTION}"',
+        f'"x"\n\n[collection]\ndescriptor = "{XPRV}"',
+        "collection.descriptor",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "key"), PRIVATE.values(), ids=PRIVATE)
+def test_a_private_key_is_refused_before_anything_is_shown(path, before, after, key):
+    (problem,) = problems(path, changed((before, after)))
+    assert (problem.key, "PRIVATE KEY" in problem.mend) == (key, True)
+    for secret in (XPRV, WIF):
+        assert secret[:12] not in str(problem)
+
+
+@pytest.mark.parametrize("text", [f"wpkh({XPRV}/0/*)#ca9n26c6", f"wpkh({WIF})#ca9n26c6"])
+def test_a_private_descriptor_is_not_watched_either(text):
+    with pytest.raises(DescriptorError, match="PRIVATE KEY") as told:
+        watch(Wallet.COLLECTION, text, Network.REGTEST, 30)
+    assert text[5:17] not in str(told.value)
+
+
+SECRETS = {
+    "password in the url": ("//127", "//me:hunter2@127", "node.url"),
+    "url of a list": ('"http://127.0.0.1:18443"', '["http://me:hunter2@127.0.0.1"]', "node.url"),
+    "password in a pool's url": ("//api", "//me:hunter2@api", "pool[1].url"),
+    "one pool": ("[[pool]]", '[pool]\ndescriptor = "hunter2"', "pool"),
+    "password": ("from_height = 5", 'password = "hunter2"', "treasury.password"),
+    "a descriptor of nothing": (COLLECTION, "hunter2", "collection.descriptor"),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "key"), SECRETS.values(), ids=SECRETS)
+def test_what_may_be_secret_is_not_shown(path, before, after, key):
+    (problem,) = problems(path, changed((before, after)))
+    assert problem.key == key
+    assert "hunter2" not in str(problem)
+
+
+# What only shows when the descriptors are read
+
 DERIVED = {
-    "private key": (TPUB, XPRV, "collection.descriptor", "PRIVATE KEY"),
-    "WIF": (f"{ORIGIN}{TPUB}/<0;1>/*", WIF, "collection.descriptor", "PRIVATE KEY"),
     "wrong checksum": ("#ca9n26c6", "#ca9n26c7", "collection.descriptor", "checksum is wrong"),
     "no checksum": ("#ca9n26c6", "", "collection.descriptor", "has no checksum"),
     "one letter": ("84'/1'", "84'/2'", "collection.descriptor", "checksum is wrong"),
@@ -186,9 +239,6 @@ def test_what_the_descriptors_say(path, before, after, key, mend):
     told = [problem for problem in found if problem.key == key]
     assert told
     assert mend in told[0].mend
-    everything = "\n".join(map(str, found))
-    for secret in (XPRV, WIF):
-        assert secret[:12] not in everything
 
 
 @pytest.mark.parametrize(
