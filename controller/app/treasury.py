@@ -24,7 +24,13 @@ from controller.treasury.audit import Audit
 from controller.treasury.build import Builder
 from controller.treasury.chain import Chain
 from controller.treasury.database import Database, only_writer
-from controller.treasury.descriptors import DescriptorError, WatchedWallet, script_of, watch
+from controller.treasury.descriptors import (
+    DescriptorError,
+    WatchedWallet,
+    are_apart,
+    script_of,
+    watch,
+)
 from controller.treasury.exchange import Exchange
 from controller.treasury.follower import Follower
 from controller.treasury.image import Painter
@@ -60,6 +66,9 @@ def read_wallets(config: TreasuryConfig) -> Wallets:
             wallets[wallet] = _wallet(config, wallet, section)
         except DescriptorError as error:
             problems.append(_problem(config, f"{wallet}.descriptor", str(error)))
+    if not problems and not are_apart(wallets[Wallet.COLLECTION], wallets[Wallet.RESERVE]):
+        mend = "has a key of the collection's too; the reserve has keys of its own"
+        problems.append(_problem(config, "reserve.descriptor", mend))
     if not problems:
         known = {script for watched in wallets.values() for script in watched.scripts}
         for number, pool in enumerate(file.pool, 1):

@@ -182,15 +182,8 @@ def _private(path: Path, key: str) -> Problem:
 
 
 def _crossed(config: TreasuryConfig) -> Iterator[Problem]:
-    for key, value, mend in (*_wallets(config.file), *_pools(config.file)):
-        text = "" if value is None else shown(value)
-        yield Problem(file=config.path, key=key, value=text, mend=mend)
-
-
-def _wallets(file: TreasuryFile) -> Iterator[tuple[str, object, str]]:
-    if file.collection.descriptor == file.reserve.descriptor:
-        mend = "is the collection's too; the reserve has keys of its own"
-        yield "reserve.descriptor", None, mend
+    for key, value, mend in _pools(config.file):
+        yield Problem(file=config.path, key=key, value=shown(value), mend=mend)
 
 
 def _pools(file: TreasuryFile) -> Iterator[tuple[str, object, str]]:

@@ -30,6 +30,8 @@ _TYPES = {
 _COLLECTION_TYPES = {"wpkh", "wsh"}
 _TXIN_WEIGHT = 4 * (36 + 1 + 4) + 1
 """Outpoint, empty script, sequence; and the count of the witness's items."""
+_KEY = re.compile(r"[a-zA-Z]pub[1-9A-HJ-NP-Za-km-z]{20,}|[0-9a-f]{64}")
+"""Every public key of a descriptor: extended, or single by its x coordinate."""
 _CHECKSUM = re.compile(r"#[a-z0-9]{8}$")
 
 
@@ -72,6 +74,12 @@ class WatchedWallet:
         return _descriptor(self.branches[0], self.network, self.wallet).derive_address(
             index, _NETWORKS[self.network]
         )
+
+
+def are_apart(one: WatchedWallet, other: WatchedWallet) -> bool:
+    """Whether two wallets have no key and no address in common."""
+    keys = [set(_KEY.findall(" ".join(watched.branches))) for watched in (one, other)]
+    return keys[0].isdisjoint(keys[1]) and one.scripts.keys().isdisjoint(other.scripts.keys())
 
 
 def watch(wallet: Wallet, text: str, network: Network, addresses: int) -> WatchedWallet:

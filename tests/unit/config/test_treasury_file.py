@@ -6,7 +6,7 @@ from controller.app.treasury import read_wallets
 from controller.config.problems import ConfigError
 from controller.config.treasury import Network, load_treasury
 from controller.money.facts import Wallet
-from controller.treasury.descriptors import DescriptorError, watch
+from controller.treasury.descriptors import DescriptorError, are_apart, watch
 
 ORIGIN = "[4ba43603/84'/1'/0']"
 TPUB = (
@@ -17,11 +17,15 @@ OTHER = (
     "tpubDEonCVYruxRV8siSGC2b5kUALfnQg2jCx1TuvKzHXroYAUNfAc2xKsPJZJ6NXqu1n71HP43HsdtWxUQoJ7yUaNQk9"
     "AyrW2QdSk4oBfGTvfd"
 )
+THIRD = (
+    "tpubDFdUHETXr2Ekf9swfJj5oVzqApnTA2SQTXzf6FJ51GnTGQHYBcpTby4ej32NQ4jWp1sHKcEws5HKENzoFhHwmBtJXd"
+    "moCHkkS58H1PbeK7t"
+)
 COLLECTION = f"wpkh({ORIGIN}{TPUB}/<0;1>/*)#ca9n26c6"
-RESERVE = f"wsh(sortedmulti(2,{TPUB}/0/*,{OTHER}/0/*))#whugrkqu"
+RESERVE = f"wsh(sortedmulti(2,{THIRD}/0/*,{OTHER}/0/*))#pqt7a9yv"
 PIN = "4b7ab5ed1a7e3307752010537ef1502739ea4a84356c7db3114f02a9c78fff62"
 FIRST_COLLECTION = "bcrt1q022amqf3jv7mg744rcjmst222dfazqvmurt943"
-FIRST_RESERVE = "bcrt1q6ngnkn3e423ru7rau5jysvsrl0wlj2qu0m3je6kl8y95gyl5xvjsz5n67c"
+FIRST_RESERVE = "bcrt1qhulln0w9pjf93huxng56szpp092jnf9jnshsdxzz4hpmadm0x7usr90fm9"
 
 WHOLE = f"""
 [treasury]
@@ -132,7 +136,6 @@ ONE = {
         "pool.addresses",
         "2 times",
     ),
-    "one wallet for both": (RESERVE, COLLECTION, "reserve.descriptor", "keys of its own"),
 }
 
 
@@ -256,3 +259,35 @@ def test_kinds_that_a_reserve_must_not_be(path, descriptor, mend):
     found = problems(path, text, derived=True)
     assert [p.key for p in found] == ["reserve.descriptor"]
     assert mend in found[0].mend
+
+
+SHARED = {
+    "the same": f"wpkh({ORIGIN}{TPUB}/<0;1>/*)",
+    "another branch": f"wpkh({ORIGIN}{TPUB}/1/*)",
+    "written otherwise": f"wpkh([4ba43603/84h/1h/0h]{TPUB}/<0;1>/*)",
+    "branches exchanged": f"wpkh({ORIGIN}{TPUB}/<1;0>/*)",
+    "without an origin": f"wpkh({TPUB}/7/*)",
+    "one key of two": f"wsh(sortedmulti(2,{TPUB}/5/*,{OTHER}/5/*))",
+}
+
+
+@pytest.mark.parametrize("descriptor", SHARED.values(), ids=SHARED)
+def test_a_reserve_has_no_key_of_the_collection(path, descriptor):
+    from embit.descriptor.checksum import add_checksum  # noqa: PLC0415
+
+    text = changed((RESERVE, add_checksum(descriptor)))
+    (problem,) = problems(path, text, derived=True)
+    assert problem.key == "reserve.descriptor"
+    assert "keys of its own" in problem.mend
+
+
+def test_a_single_key_that_both_have_is_found():
+    from embit.descriptor.checksum import add_checksum  # noqa: PLC0415
+
+    point = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+    texts = (f"wpkh(02{point})", f"wsh(sortedmulti(1,02{point},{OTHER}/0/*))")
+    one, other = (
+        watch(wallet, add_checksum(text), Network.REGTEST, 30)
+        for wallet, text in zip((Wallet.COLLECTION, Wallet.RESERVE), texts, strict=True)
+    )
+    assert not are_apart(one, other)
