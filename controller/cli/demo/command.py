@@ -141,6 +141,8 @@ class _Demo:
                 return 130
             config, timetable, miners = begun.result()
             self._say(f"{miners} simulated miners, 4 meters, 1 plant PLC, a chain, a pool")
+            if stage.database is None:
+                self._say("InfluxDB or nginx is not installed: no database, series stay here")
             self._say(f"The page: http://127.0.0.1:{self._ports.console}")
             story = Evening(
                 record=Record(root="plant"),
