@@ -3,11 +3,14 @@
 A pool is believed about what it owes, never about what arrived.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+TRIFLE_SAT = 10_000
+"""Less than this arrives at an address from anybody, and no pool need say anything of it."""
 
 
 class PoolTrouble(StrEnum):
@@ -30,7 +33,7 @@ class Earning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payout:
-    """Paid by the pool's own word. `txid` None: not on the chain (by Lightning)."""
+    """Paid by the pool's own word. `txid` None: it names no transaction."""
 
     key: str
     at: datetime
@@ -110,20 +113,25 @@ _Found = Iterator[tuple[PoolTrouble, str]]
 
 
 def _late(earnings: list[Earning], payouts: list[Payout], terms: Terms, now: datetime) -> _Found:
-    """Earnings are paid in their order; the oldest unpaid one says since when money is owed."""
-    paid_sat = sum(payout.sat for payout in payouts)
-    owed_sat = sum(earning.sat for earning in earnings) - paid_sat
-    if owed_sat <= 0 or owed_sat < terms.threshold_sat:
-        return
-    for earning in earnings:
-        paid_sat -= earning.sat
-        if paid_sat < 0:
-            if now - earning.at > terms.pay_every + terms.grace:
-                yield (
-                    PoolTrouble.LATE,
-                    f"{owed_sat} sat are owed, some since {earning.at:%Y-%m-%d %H:%M} UTC",
-                )
-            return
+    """Earnings are paid in their order; the oldest unpaid one says since when money is owed.
+
+    A payout pays what was earned until then (clocks differ by less than `grace`). What it paid
+    beyond that was for earnings older than those that we know, not for those to come.
+    """
+    owed = deque((earning.at, earning.sat) for earning in earnings)
+    for payout in payouts:
+        left_sat = payout.sat
+        while owed and left_sat and owed[0][0] <= payout.at + terms.grace:
+            at, sat = owed.popleft()
+            if sat > left_sat:
+                owed.appendleft((at, sat - left_sat))
+            left_sat -= min(sat, left_sat)
+    owed_sat = sum(sat for _, sat in owed)
+    if owed_sat > 0 and owed_sat >= terms.threshold_sat:
+        since = next(at for at, sat in owed if sat)
+        if now - since > terms.pay_every + terms.grace:
+            said = f"{owed_sat} sat are owed, some since {since:%Y-%m-%d %H:%M} UTC"
+            yield PoolTrouble.LATE, said
 
 
 def _paid(payouts: list[Payout], arrived: Mapping[str, int], terms: Terms, now: datetime) -> _Found:
@@ -131,6 +139,10 @@ def _paid(payouts: list[Payout], arrived: Mapping[str, int], terms: Terms, now: 
     for payout in payouts:
         if payout.txid is not None:
             said[payout.txid].append(payout)
+        elif payout.sat and now - payout.at > terms.grace:
+            said_at = f"{payout.at:%Y-%m-%d %H:%M} UTC"
+            text = f"{payout.sat} sat were paid at {said_at}, the pool says, by no transaction"
+            yield PoolTrouble.NOT_RECEIVED, text
     for txid, parts in said.items():
         claimed_sat, got_sat = sum(part.sat for part in parts), arrived.get(txid, 0)
         since = min(part.at for part in parts)
@@ -152,6 +164,8 @@ def _unreported(
         return
     said = {payout.txid for payout in payouts}
     for receipt in receipts:
+        if receipt.sat < max(TRIFLE_SAT, terms.threshold_sat):
+            continue
         told_late = receipt.at < payouts[0].at or now - receipt.at <= terms.grace
         if receipt.txid not in said and not told_late:
             yield (

@@ -1,9 +1,14 @@
-"""Asks a pool now and then, keeps what it said, and holds it against what the chain holds."""
+"""Asks a pool now and then, keeps what it said, and holds it against what the chain holds.
 
-from collections.abc import Mapping
-from datetime import timedelta
+An answer replaces all that was said of its span before: pools correct themselves. What is older
+stays as it was said last, up to ROWS_MAX of a kind.
+"""
 
-from sqlalchemy import Connection, insert, select
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Table, delete, insert, select
 
 from controller.channel.treasury import PoolView
 from controller.clock import SiteClock
@@ -22,6 +27,8 @@ _KIND: Mapping[PoolTrouble, AlarmKind] = {
 }
 
 
+ROWS_MAX = 20_000
+"""So many earnings, and so many payouts, are taken from one pool and kept of it."""
 _AHEAD = timedelta(hours=1)
 """A pool's clock may be ahead of ours; what it dates so must not be missed."""
 
@@ -48,6 +55,8 @@ class PoolDesk:
         self._clock = clock
         self._asked_s: float | None = None
         self._error: str | None = None
+        self._said: Statement | None = None
+        """What is stored of the pool; None: to be read."""
 
     def is_due(self) -> bool:
         """Whether it is time to ask again."""
@@ -57,18 +66,19 @@ class PoolDesk:
         """Ask the pool for every address and store what it says. Raises DatabaseError."""
         self._asked_s = self._clock.monotonic_s()
         now = self._clock.utc()
+        start, end = now - self._window, now + _AHEAD
         try:
-            said = [
-                self._reader.read(address, now - self._window, now + _AHEAD)
-                for address in self._addresses
-            ]
+            said = _bounded(
+                (self._reader.read(address, start, end) for address in self._addresses), end
+            )
         except PoolUnusable as error:
             self._error = str(error)
             return
         self._error = None
         with database.transaction() as db:
-            for statement in said:
-                _store(db, self.pool_id, statement)
+            _replace(db, EARNING, self.pool_id, start, said.earnings)
+            _replace(db, PAYOUT, self.pool_id, start, said.payouts)
+        self._said = None
 
     def view(self, db: Connection) -> tuple[PoolView, list[Alarm]]:
         """The pool's three sides for people, and what does not match."""
@@ -95,12 +105,12 @@ class PoolDesk:
         )
 
     def _match(self, db: Connection) -> Match:
-        earnings = db.execute(select(EARNING).where(EARNING.c.pool == self.pool_id))
-        payouts = db.execute(select(PAYOUT).where(PAYOUT.c.pool == self.pool_id))
+        if self._said is None:
+            self._said = _stored(db, self.pool_id)
         receipts = book.received_at(db, self._addresses.values())
         return match(
-            [Earning(key=row.key, at=row.at, sat=row.sat) for row in earnings],
-            [Payout(key=row.key, at=row.at, sat=row.sat, txid=row.txid) for row in payouts],
+            self._said.earnings,
+            self._said.payouts,
             [Receipt(txid=txid, at=at, sat=sat) for txid, at, sat in receipts],
             self._terms,
             self._clock.utc(),
@@ -122,17 +132,44 @@ def _joined(found: Match) -> dict[PoolTrouble, str]:
     }
 
 
-def _store(db: Connection, pool_id: str, said: Statement) -> None:
-    """What the pool says now replaces what it said of the same thing before."""
-    for earning in said.earnings:
-        db.execute(
-            insert(EARNING)
-            .prefix_with("OR REPLACE")
-            .values(pool=pool_id, key=earning.key, at=earning.at, sat=earning.sat)
-        )
-    for payout in said.payouts:
-        db.execute(
-            insert(PAYOUT)
-            .prefix_with("OR REPLACE")
-            .values(pool=pool_id, key=payout.key, at=payout.at, sat=payout.sat, txid=payout.txid)
-        )
+def _bounded(statements: Iterable[Statement], end: datetime) -> Statement:
+    """All of a pool's statements as one. Raises PoolUnusable for what is too much or to come."""
+    earnings: list[Earning] = []
+    payouts: list[Payout] = []
+    for statement in statements:
+        earnings += statement.earnings
+        payouts += statement.payouts
+        if max(len(earnings), len(payouts)) > ROWS_MAX:
+            raise PoolUnusable(f"says more than {ROWS_MAX} rows; shorten `window_days`")
+    newest = max(
+        [earning.at for earning in earnings] + [payout.at for payout in payouts], default=end
+    )
+    if newest > end:
+        raise PoolUnusable(f"speaks of {newest:%Y-%m-%d %H:%M} UTC, which is to come")
+    return Statement(earnings=tuple(earnings), payouts=tuple(payouts))
+
+
+def _replace(
+    db: Connection, table: Table, pool_id: str, start: datetime, rows: Sequence[Earning | Payout]
+) -> None:
+    """Put `rows` in the place of all since `start`, and forget the oldest beyond ROWS_MAX."""
+    mine = table.c.pool == pool_id
+    db.execute(delete(table).where(mine, table.c.at >= start))
+    told = [{"pool": pool_id} | asdict(row) for row in rows if row.at >= start]
+    if told:
+        db.execute(insert(table).prefix_with("OR REPLACE"), told)
+    newest = select(table.c.at).where(mine).order_by(table.c.at.desc())
+    oldest_kept = db.execute(newest.offset(ROWS_MAX - 1).limit(1)).scalar()
+    if oldest_kept is not None:
+        db.execute(delete(table).where(mine, table.c.at < oldest_kept))
+
+
+def _stored(db: Connection, pool_id: str) -> Statement:
+    earnings = db.execute(select(EARNING).where(EARNING.c.pool == pool_id))
+    payouts = db.execute(select(PAYOUT).where(PAYOUT.c.pool == pool_id))
+    return Statement(
+        earnings=tuple(Earning(key=row.key, at=row.at, sat=row.sat) for row in earnings),
+        payouts=tuple(
+            Payout(key=row.key, at=row.at, sat=row.sat, txid=row.txid) for row in payouts
+        ),
+    )

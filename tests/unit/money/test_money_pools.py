@@ -37,7 +37,17 @@ CASES = {
     "never arrived": (DAY, [paid(20, 1200)], [], 23, {PoolTrouble.NOT_RECEIVED}),
     "short": (DAY, [paid(20, 1200)], [got(20, 1199)], 21, {PoolTrouble.SHORT}),
     "more than said": (DAY, [paid(20, 1200)], [got(20, 1201)], 21, set()),
-    "by Lightning": (DAY, [paid(20, 1200, None)], [], 40, set()),
+    "without a transaction": (DAY, [paid(20, 1200, None)], [], 40, {PoolTrouble.NOT_RECEIVED}),
+    "without a transaction yet": (DAY, [paid(20, 1200, None)], [], 22, set()),
+    "for the time before ours": (
+        [earned(20, 1200)],
+        [paid(1, 50_000)],
+        [got(1, 50_000)],
+        47,
+        {PoolTrouble.LATE},
+    ),
+    "for a time before ours, in part": (DAY, [paid(13, 50_000)], [got(13, 50_000)], 80, set()),
+    "by a clock that is behind": ([earned(2, 1200)], [paid(1, 1200)], [got(1, 1200)], 80, set()),
     "two coins of one payment": (
         DAY,
         [paid(20, 1200)],
@@ -48,19 +58,20 @@ CASES = {
     "not reported": (
         DAY,
         [paid(20, 1200)],
-        [got(20, 1200), got(21, 5, "u")],
+        [got(20, 1200), got(21, 10_000, "u")],
         24,
         {PoolTrouble.NOT_REPORTED},
     ),
-    "not reported yet": (DAY, [paid(20, 1200)], [got(20, 1200), got(21, 5, "u")], 22, set()),
+    "not reported yet": (DAY, [paid(20, 1200)], [got(20, 1200), got(21, 10_000, "u")], 22, set()),
+    "a stranger's trifle": (DAY, [paid(20, 1200)], [got(20, 1200), got(21, 9_999, "u")], 40, set()),
     "before the pool's book begins": (
         DAY,
         [paid(20, 1200)],
-        [got(2, 5, "u"), got(20, 1200)],
+        [got(2, 10_000, "u"), got(20, 1200)],
         40,
         set(),
     ),
-    "silent pool": ([], [], [got(2, 5, "u")], 40, set()),
+    "silent pool": ([], [], [got(2, 10_000, "u")], 40, set()),
 }
 
 
