@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const SPAN_S = 3600, POINTS = 600, GAP_S = 20, HEIGHT_PX = 150;
+  const SPAN_S = 3600, LEAST_S = 300, POINTS = 600, GAP_S = 20, HEIGHT_PX = 150;
   const body = document.body;
   const link = document.getElementById("link");
   const banner = document.getElementById("stale");
@@ -78,6 +78,9 @@
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const latest = () => times.at(-1) ?? Date.now() / 1000;
+  // The last hour, or as much of it as is known: a young site fills its charts too.
+  let known = null;
+  const left = () => Math.min(latest() - LEAST_S, Math.max(latest() - SPAN_S, known ?? 0));
   const finite = (values) => values.filter((v) => v !== null && v !== undefined);
 
   function scaleOf(holder) {
@@ -113,7 +116,7 @@
       width: holder.clientWidth, height: HEIGHT_PX,
       tzDate: (s) => uPlot.tzDate(new Date(s * 1000), zone),
       cursor: { y: false, points: { size: 6 } },
-      scales: { x: { time: true, range: () => [latest() - SPAN_S, latest()] },
+      scales: { x: { time: true, range: () => [left(), latest()] },
         y: { range: scaleOf(holder) } },
       axes: [{ ...axis, size: 26, values: "{HH}:{mm}", space: 70 },
         { ...axis, size: 62, space: 32 }],
@@ -124,6 +127,8 @@
   }
 
   function redraw() {
+    const rows = [...kept.values()];
+    known = times.find((_, i) => rows.some((values) => (values[i] ?? null) !== null)) ?? null;
     for (const { holder, plot } of charts) {
       const scale = Number(holder.dataset.scale);
       const ys = holder.dataset.series.split(" ").map((name) =>
