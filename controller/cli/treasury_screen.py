@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -22,8 +23,14 @@ def render_image(image: TreasuryImage) -> None:
     console.print(Text(_money(image)))
     if image.sweeps:
         console.print(_sweeps(image))
+    for sweep in image.sweeps:
+        if sweep.reason:
+            console.print(Text(f"sweep {sweep.sweep_id}: {sweep.reason}"))
     if image.pools:
         console.print(_pools(image))
+    for pool in image.pools:
+        if pool.error:
+            console.print(Text(f"pool {pool.pool_id}: {pool.error}"))
     for alarm in image.alarms:
         style = "bold red" if alarm.severity == "critical" else "yellow"
         console.print(Text(f"{alarm.severity.upper()} {alarm.alarm_id}: {alarm.detail}", style))
@@ -59,7 +66,7 @@ def _money(image: TreasuryImage) -> str:
 
 
 def _sweeps(image: TreasuryImage) -> Table:
-    table = Table("sweep", "stage", "coins", "BTC", "fee sat", "confirmed", "transaction", "reason")
+    table = _table("sweep", "stage", "coins", "BTC", "fee sat", "conf.", "txid")
     for sweep in image.sweeps:
         table.add_row(
             Text(f"{sweep.sweep_id}-{sweep.attempt}"),
@@ -68,22 +75,28 @@ def _sweeps(image: TreasuryImage) -> Table:
             btc_text(sweep.amount_sat),
             str(sweep.fee_sat),
             f"{min(sweep.confirmations, FINAL_CONFIRMATIONS)}/{FINAL_CONFIRMATIONS}",
-            Text(sweep.txid[:16]),
-            Text(sweep.reason),
+            Text(sweep.txid[:8]),
         )
     return table
 
 
+def _table(*heads: str) -> Table:
+    """A table whose figures are never cut, and which fits 80 columns."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for head in heads:
+        table.add_column(head, no_wrap=True, overflow="fold")
+    return table
+
+
 def _pools(image: TreasuryImage) -> Table:
-    table = Table("pool", "earned BTC", "paid BTC", "received BTC", "last paid", "trouble")
+    table = _table("pool", "earned BTC", "paid BTC", "received BTC", "last paid")
     for pool in image.pools:
         table.add_row(
             pool.pool_id,
             "–" if pool.earned_sat is None else btc_text(pool.earned_sat),
             "–" if pool.paid_sat is None else btc_text(pool.paid_sat),
             btc_text(pool.received_sat),
-            "–" if pool.last_paid_at is None else _time(pool.last_paid_at),
-            Text(pool.error or ""),
+            "–" if pool.last_paid_at is None else f"{pool.last_paid_at:%m-%d %H:%M} UTC",
         )
     return table
 
