@@ -174,7 +174,7 @@ def retry(sweep_id: SweepArgument, treasury: FileOption = TREASURY_FILE) -> None
 
 @app.command()
 def abandon(sweep_id: SweepArgument, treasury: FileOption = TREASURY_FILE) -> None:
-    """Give up a blocked or stuck sweep; its coins may be swept by another."""
+    """Give up a proposed, blocked or stuck sweep; its coins may be swept by another."""
     act = AbandonSweep(by=login_name(), sweep_id=sweep_id)
     print(_ask(_load(treasury), act, TreasuryDone).detail)
 

@@ -43,7 +43,9 @@ class Stage(StrEnum):
 
 
 NEXT: Mapping[Stage, frozenset[Stage]] = {
-    Stage.PROPOSED: frozenset({Stage.SIGNED, Stage.CONFIRMED, Stage.BLOCKED, Stage.STUCK}),
+    Stage.PROPOSED: frozenset(
+        {Stage.SIGNED, Stage.CONFIRMED, Stage.BLOCKED, Stage.STUCK, Stage.ABANDONED}
+    ),
     Stage.SIGNED: frozenset(
         {Stage.PROPOSED, Stage.BROADCAST, Stage.CONFIRMED, Stage.BLOCKED, Stage.STUCK}
     ),

@@ -13,6 +13,7 @@ from controller.money.sweep import Costs, NotWorth, cost
 from controller.treasury.alarms import AlarmKind
 from controller.treasury.chain import Chain
 from controller.treasury.descriptors import DescriptorError, WatchedWallet
+from controller.treasury.exchange import OFFER_BYTES_MAX
 from controller.treasury.psbt_facts import UnreadableTransaction, read_psbt
 from controller.treasury.sweep_book import Attempt, Sweep
 
@@ -54,6 +55,11 @@ class Builder:
             return _violated(str(error))
         psbt = self._chain.create_psbt(planned.outpoints, address, planned.amount_sat)
         psbt = self._chain.update_psbt(psbt, self._known())
+        if len(psbt) > OFFER_BYTES_MAX:
+            return _violated(
+                f"its PSBT has {len(psbt)} bytes, {OFFER_BYTES_MAX} can be exchanged: the coins' "
+                "own transactions are too large together"
+            )
         try:
             facts = read_psbt(psbt)
         except UnreadableTransaction as error:

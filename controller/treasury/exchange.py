@@ -23,6 +23,8 @@ from controller.treasury.psbt_facts import UnreadableTransaction
 from controller.treasury.psbt_parts import signatures_of
 
 PSBT_BYTES_MAX = 8 * 1024 * 1024
+OFFER_BYTES_MAX = PSBT_BYTES_MAX - 1024 * 1024
+"""What goes out must come back with the signatures of a hundred coins."""
 REFUSAL_BYTES_MAX = 2_000
 HALF_COPIED_S = 60.0
 """So long may a file that is no PSBT be the beginning of one that is copied."""

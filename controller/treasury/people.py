@@ -64,7 +64,8 @@ class People:
             case RetrySweep():
                 return self._decide(db, act, Stage.PROPOSED, {Stage.BLOCKED})
             case AbandonSweep():
-                return self._decide(db, act, Stage.ABANDONED, {Stage.BLOCKED, Stage.STUCK})
+                allowed = {Stage.PROPOSED, Stage.BLOCKED, Stage.STUCK}
+                return self._decide(db, act, Stage.ABANDONED, allowed)
             case Acknowledge():
                 count = book.acknowledge(db)
                 detail = f"{count} foreign spends acknowledged by {act.by[:_BY_MAX]}"

@@ -94,12 +94,29 @@ def test_people_may_give_up_a_blocked_sweep(simple):
     assert second.inputs == first.inputs
 
 
+def test_people_may_give_up_what_waits_for_the_signer(simple):
+    simple.round(3)
+    first = simple.image.sweeps[0]
+    assert first.stage == Stage.PROPOSED
+    act_on(simple, AbandonSweep(by="asel", sweep_id=first.sweep_id), TreasuryDone)
+    second = simple.until(Stage.BROADCAST)
+    assert (second.sweep_id != first.sweep_id, second.inputs) == (True, first.inputs)
+
+
+def test_a_psbt_that_cannot_come_back_is_not_given_out(simple, monkeypatch):
+    monkeypatch.setattr("controller.treasury.build.OFFER_BYTES_MAX", 300)
+    blocked = simple.until(Stage.BLOCKED)
+    assert simple.alarms() == {"policy_violation"}
+    assert "300 can be exchanged" in blocked.reason
+    assert not list(simple.config.exchange_dir.glob("to-sign/*"))
+
+
 def test_what_people_may_not_do(simple):
     running = simple.until(Stage.BROADCAST)
     people = People(simple.database, simple.wallets, simple.clock)
     for act, said in (
         (RetrySweep(by="x", sweep_id=running.sweep_id), "is broadcast; it must be blocked"),
-        (AbandonSweep(by="x", sweep_id=running.sweep_id), "must be blocked or stuck"),
+        (AbandonSweep(by="x", sweep_id=running.sweep_id), "must be blocked or proposed or stuck"),
         (AbandonSweep(by="x", sweep_id="0000"), "there is no sweep '0000'"),
     ):
         with pytest.raises(RequestRefused, match=said):
