@@ -75,6 +75,9 @@ def _scripts(watched: WatchedWallet, wallet: Wallet) -> Iterator[bytes]:
 
 
 def _differences(ours: Mapping[OutPoint, Coin], theirs: Mapping[OutPoint, Output]) -> Iterator[str]:
+    theirs = {
+        outpoint: coin for outpoint, coin in theirs.items() if coin.sat
+    }  # a coin of 0 sat is no money
     for outpoint in sorted(ours.keys() | theirs.keys()):
         mine, other = ours.get(outpoint), theirs.get(outpoint)
         if mine is None and other is not None:

@@ -66,7 +66,12 @@ class Follower:
             raise ChainError(f"getblock: {block_hash} has height {block.height}, not {height}")
         if at is None or block.previous == at.hash:
             self._connect(block)
-        return True  # otherwise the chain moved between two questions: look again
+        elif [self._chain.block_hash(h) for h in (at.height, height)] == [at.hash, block_hash]:
+            raise ChainError(
+                f"getblock: {block_hash} does not follow {at.hash}, which the node itself names "
+                "before it"
+            )
+        return True  # where it was not connected, the chain moved between two questions
 
     def _connect(self, block: Block) -> None:
         with self._database.transaction() as db:

@@ -1,25 +1,29 @@
 """The forms of Bitcoin Core's answers, as far as they are read. Unknown fields are passed over."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from controller.money.amounts import NotAnAmount, sat_from_btc
 from controller.money.facts import OutPoint, Output, Tx
 
+Height = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+"""Of an output, or seconds in a header: 32 bits in Bitcoin's own form."""
+
 
 class InfoReply(msgspec.Struct, frozen=True):
     chain: str
-    blocks: int
+    blocks: Height
     bestblockhash: str
     initialblockdownload: bool
 
 
 class HeaderReply(msgspec.Struct, frozen=True):
     hash: str
-    height: int
-    time: int
+    height: Height
+    time: Number
 
 
 class ScriptReply(msgspec.Struct, frozen=True):
@@ -27,14 +31,14 @@ class ScriptReply(msgspec.Struct, frozen=True):
 
 
 class VoutReply(msgspec.Struct, frozen=True):
-    n: int
+    n: Number
     value: Any
     script: ScriptReply = msgspec.field(name="scriptPubKey")
 
 
 class VinReply(msgspec.Struct, frozen=True):
     txid: str | None = None
-    vout: int | None = None
+    vout: Number | None = None
     coinbase: str | None = None
 
 
@@ -46,8 +50,8 @@ class TxReply(msgspec.Struct, frozen=True):
 
 class BlockReply(msgspec.Struct, frozen=True):
     hash: str
-    height: int
-    time: int
+    height: Height
+    time: Number
     tx: list[TxReply]
     previousblockhash: str = ""
 
@@ -59,14 +63,14 @@ class TxOutReply(msgspec.Struct, frozen=True):
 
 class UnspentReply(msgspec.Struct, frozen=True):
     txid: str
-    vout: int
+    vout: Number
     amount: Any
     script: str = msgspec.field(name="scriptPubKey")
 
 
 class ScanReply(msgspec.Struct, frozen=True):
     success: bool
-    height: int
+    height: Height
     bestblock: str
     unspents: list[UnspentReply]
 

@@ -132,6 +132,8 @@ NONSENSE = {
     "a word": "hello",
     "no height": {k: v for k, v in INFO.items() if k != "blocks"},
     "height as text": INFO | {"blocks": "1"},
+    "a height that no chain has": INFO | {"blocks": 2**70},
+    "a height below the ground": INFO | {"blocks": -1},
     "height as a fraction": INFO | {"blocks": 1.5},
     "a hash that is none": INFO | {"bestblockhash": "../../etc/passwd"},
     "a hash too short": INFO | {"bestblockhash": "ab"},
@@ -177,6 +179,7 @@ def block_with(*outputs, **changes):
         block_with(vout(1, number=1)),
         block_with(vout(1), hash="cd" * 32),
         block_with(vout(1), time=10**18),
+        block_with(vout(1), height=2**70),
         block_with(vout(1), tx=[{"txid": 7}]),
     ],
 )
@@ -184,6 +187,14 @@ def test_a_block_that_cannot_be_is_refused(liar, answer):
     liar.answer = answer
     with pytest.raises(ChainError):
         liar.chain.block(HASH)
+
+
+def test_text_that_no_file_can_hold_is_refused_or_made_visible(liar):
+    liar.answer = "cHNidP8\ud800"
+    with pytest.raises(ChainError, match="not a PSBT in base64"):
+        liar.chain.combine(["a", "b"])
+    liar.answer = [{"allowed": False, "reject-reason": "no\ud800"}]
+    assert liar.chain.refusal(b"raw", 1000) == "no?"
 
 
 def test_amounts_come_exactly(liar):
