@@ -3,7 +3,7 @@
 A transaction's residue (what our coins that it spends hold more than its outputs to us) is booked
 by what the transaction is: one of our sweeps pays a fee; one that spends a collection coin and is
 none of ours is foreign, and somebody else has the key; the custodians spend the reserve; all else
-is a receipt.
+is a receipt. A sweep that a lost database had made is known again by what it does.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +19,10 @@ _RESIDUE: Mapping[EntryKind, Account] = {
     EntryKind.FOREIGN: Account.FOREIGN,
     EntryKind.CUSTODIANS: Account.CUSTODIANS,
 }
+
+
+LOST_SWEEP_FEE_PERCENT_MAX = 5
+"""A thief who mines could take all as the fee; so dear a sweep must be known to be ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ def read_block(
             spent[coin.outpoint] = tx.txid
         known |= {coin.outpoint: coin for coin in came}
         created += came
-        kind = _kind(tx, gone, sweeps)
+        kind = _kind(tx, gone, came, sweeps)
         entries.append(_entry(kind, tx, block, gone, came))
     return Reading(entries=tuple(entries), created=tuple(created), spent=spent)
 
@@ -74,12 +78,33 @@ def _received(tx: Tx, block: Block, watched: Mapping[bytes, Place]) -> Iterator[
             )
 
 
-def _kind(tx: Tx, gone: list[Coin], sweeps: AbstractSet[str]) -> EntryKind:
-    if tx.txid in sweeps:
+def _kind(tx: Tx, gone: list[Coin], came: list[Coin], sweeps: AbstractSet[str]) -> EntryKind:
+    if tx.txid in sweeps or _is_lost_sweep(tx, gone, came):
         return EntryKind.SWEEP
     if any(coin.place.wallet is Wallet.COLLECTION for coin in gone):
         return EntryKind.FOREIGN
     return EntryKind.CUSTODIANS if gone else EntryKind.RECEIPT
+
+
+def _is_lost_sweep(tx: Tx, gone: list[Coin], came: list[Coin]) -> bool:
+    """Whether it does what our sweeps do and nothing else: all that it spends is collected coins,
+    all that it pays arrives at the reserve, and its fee is small. No theft looks like that.
+    """
+    if not gone or len(gone) != len(tx.spends):
+        return False
+    reserved = {coin.outpoint.vout for coin in came if _is_receiving_reserve(coin.place)}
+    paying = {vout for vout, output in enumerate(tx.outputs) if output.sat}
+    spent_sat = sum(coin.sat for coin in gone)
+    fee_sat = spent_sat - sum(output.sat for output in tx.outputs)
+    return (
+        all(coin.place.wallet is Wallet.COLLECTION for coin in gone)
+        and paying == reserved
+        and fee_sat * 100 <= spent_sat * LOST_SWEEP_FEE_PERCENT_MAX
+    )
+
+
+def _is_receiving_reserve(place: Place) -> bool:
+    return place.wallet is Wallet.RESERVE and place.branch == 0
 
 
 def _entry(kind: EntryKind, tx: Tx, block: Block, gone: list[Coin], came: list[Coin]) -> Entry:

@@ -51,10 +51,24 @@ NEXT: Mapping[Stage, frozenset[Stage]] = {
     ),
     Stage.BROADCAST: frozenset({Stage.PROPOSED, Stage.CONFIRMED, Stage.BLOCKED, Stage.STUCK}),
     Stage.CONFIRMED: frozenset(
-        {Stage.FINAL, Stage.PROPOSED, Stage.SIGNED, Stage.BLOCKED, Stage.STUCK}
+        {
+            Stage.FINAL,
+            Stage.PROPOSED,
+            Stage.SIGNED,
+            Stage.BLOCKED,
+            Stage.STUCK,
+            Stage.ABANDONED,
+        }
     ),
     Stage.FINAL: frozenset(
-        {Stage.CONFIRMED, Stage.PROPOSED, Stage.SIGNED, Stage.BLOCKED, Stage.STUCK}
+        {
+            Stage.CONFIRMED,
+            Stage.PROPOSED,
+            Stage.SIGNED,
+            Stage.BLOCKED,
+            Stage.STUCK,
+            Stage.ABANDONED,
+        }
     ),
     Stage.BLOCKED: frozenset({Stage.PROPOSED, Stage.CONFIRMED, Stage.STUCK, Stage.ABANDONED}),
     Stage.STUCK: frozenset(
@@ -63,7 +77,8 @@ NEXT: Mapping[Stage, frozenset[Stage]] = {
     Stage.ABANDONED: frozenset({Stage.CONFIRMED}),
 }
 """From each stage to the next. The chain decides about CONFIRMED, from everywhere; a reorganisation
-takes a sweep back out of CONFIRMED and FINAL. Only people abandon.
+takes a sweep back out of CONFIRMED and FINAL. Only people abandon; what they abandoned stays so
+whenever the chain gives it back.
 """
 
 
@@ -188,11 +203,15 @@ Spender = tuple[str, int] | None
 
 
 def by_chain(
-    coins: Iterable[OutPoint], spenders: Mapping[OutPoint, Spender], txids: AbstractSet[str]
+    coins: Iterable[OutPoint],
+    spenders: Mapping[OutPoint, Spender],
+    txids: AbstractSet[str],
+    ours: AbstractSet[str] = frozenset(),
 ) -> Confirmed | Gone | None:
     """What the chain says of a sweep; None: its coins are all there, unspent.
 
-    `spenders`: of every coin that stands on the chain. `txids`: of the sweep's attempts.
+    `spenders`: of every coin that stands on the chain. `txids`: of the sweep's attempts;
+    `ours`: of other sweeps' too.
     """
     gone = []
     for outpoint in sorted(coins):
@@ -203,5 +222,6 @@ def by_chain(
         if spender is not None and spender[0] in txids:
             return Confirmed(*spender)
         if spender is not None:
-            gone.append(f"{outpoint} was spent by {spender[0]}, which is not ours")
+            whose = "another sweep's" if spender[0] in ours else "not ours"
+            gone.append(f"{outpoint} was spent by {spender[0]}, which is {whose}")
     return Gone("; ".join(gone[:3])) if gone else None

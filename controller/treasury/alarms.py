@@ -38,6 +38,7 @@ class AlarmKind(StrEnum):
     OTHER_CHAIN = "other_chain"
     DATABASE_FAILED = "database_failed"
     PROGRAM_FAILED = "program_failed"
+    UNKNOWN_SWEEP = "unknown_sweep"
     ROUND_LATE = "round_late"
     NODE_UNREACHABLE = "node_unreachable"
     NODE_SYNCING = "node_syncing"
@@ -49,6 +50,7 @@ class AlarmKind(StrEnum):
     NODE_REFUSES = "node_refuses"
     FEE_TOO_LOW = "fee_too_low"
     SWEEP_SLOW = "sweep_slow"
+    SWEEP_TOO_DEAR = "sweep_too_dear"
     ADDRESSES_LOW = "addresses_low"
     POOL_SILENT = "pool_silent"
     POOL_LATE = "pool_late"
@@ -95,7 +97,7 @@ TABLE: Mapping[AlarmKind, AlarmRow] = {
         "a coin of a sweep is not there any more: its payout was reorganised away, or somebody "
         "else spent it",
         "wait some blocks: it goes on by itself when the coin comes back; otherwise find the "
-        "spender and `naryn treasury abandon`",
+        "spender and `naryn treasury abandon`; a spender of another sweep is ours",
     ),
     AlarmKind.SWEEP_CONFLICT: AlarmRow(
         _CRITICAL,
@@ -124,6 +126,13 @@ TABLE: Mapping[AlarmKind, AlarmRow] = {
         "the treasury met something that it was not made for, and passed over the step that is "
         "named; everything else goes on, and the step is tried again",
         "report it, with the log's lines of that time",
+    ),
+    AlarmKind.UNKNOWN_SWEEP: AlarmRow(
+        _WARNING,
+        "collected coins went to the reserve and nowhere else, by sweeps that this database did "
+        "not make; they are booked as sweeps",
+        "expected when the database was lost or put back from a copy: acknowledge; otherwise find "
+        "out who signed",
     ),
     AlarmKind.ROUND_LATE: AlarmRow(
         _WARNING,
@@ -179,6 +188,12 @@ TABLE: Mapping[AlarmKind, AlarmRow] = {
         _WARNING,
         "a sweep is not confirmed although `sweep.bump_after_s` is over",
         "wait, or raise `sweep.feerate_sat_kvb` and restart: a new attempt is made",
+    ),
+    AlarmKind.SWEEP_TOO_DEAR: AlarmRow(
+        _WARNING,
+        "enough is due to be swept, but at the rate that is set it would cost more than is allowed",
+        "lower `sweep.feerate_sat_kvb`, or allow more with `max_fee_sat` or `max_fee_percent`; "
+        "restart",
     ),
     AlarmKind.ADDRESSES_LOW: AlarmRow(
         _WARNING,

@@ -16,7 +16,7 @@ from controller.money.facts import Block, Coin, OutPoint, Place, Wallet
 from controller.money.follow import Reading
 from controller.money.ledger import Account, Entry, EntryKind, LedgerError, Posting
 from controller.money.sweep import Spender
-from controller.treasury.tables import BLOCK, COIN, ENTRY, META, POSTING
+from controller.treasury.tables import ATTEMPT, BLOCK, COIN, ENTRY, META, POSTING
 
 _ACKNOWLEDGED = "foreign_acknowledged"
 
@@ -172,12 +172,19 @@ def entries(db: Connection, *, after: int = 0, limit: int | None = None) -> list
     return list(_read(db, _entries().where(ENTRY.c.seq.in_(numbers))))
 
 
-def unacknowledged(db: Connection) -> list[tuple[int, Entry]]:
-    """Foreign spends that stand in the book and nobody has acknowledged, with their numbers."""
+def unacknowledged(db: Connection, kind: EntryKind = EntryKind.FOREIGN) -> list[tuple[int, Entry]]:
+    """Foreign spends that stand in the book and nobody has acknowledged, with their numbers.
+
+    Of kind SWEEP: those that this database did not make.
+    """
     seen = db.execute(select(META.c.value).where(META.c.name == _ACKNOWLEDGED)).scalar() or "0"
-    foreign = select(ENTRY.c.seq).where(ENTRY.c.kind == EntryKind.FOREIGN, ENTRY.c.seq > int(seen))
+    unseen = select(ENTRY.c.seq).where(
+        ENTRY.c.kind == kind,
+        ENTRY.c.seq > int(seen),
+        ENTRY.c.txid.not_in(select(ATTEMPT.c.txid)),
+    )
     standing: dict[tuple[str, str], tuple[int, Entry]] = {}
-    for seq, entry in _read(db, _entries().where(ENTRY.c.seq.in_(foreign))):
+    for seq, entry in _read(db, _entries().where(ENTRY.c.seq.in_(unseen))):
         if entry.is_reversal:
             standing.pop(entry.key, None)
         else:
@@ -186,8 +193,8 @@ def unacknowledged(db: Connection) -> list[tuple[int, Entry]]:
 
 
 def acknowledge(db: Connection) -> int:
-    """A person has seen every foreign spend until now; returns how many those were."""
-    found = unacknowledged(db)
+    """A person has seen every foreign spend and unknown sweep until now; returns how many."""
+    found = unacknowledged(db) + unacknowledged(db, EntryKind.SWEEP)
     if found:
         newest = str(max(seq for seq, _ in found))
         db.execute(insert(META).prefix_with("OR REPLACE").values(name=_ACKNOWLEDGED, value=newest))

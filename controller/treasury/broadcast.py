@@ -1,5 +1,6 @@
 """Sends a stored transaction, and reads from the node's answer what that means."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from controller.treasury.alarms import AlarmKind
@@ -12,7 +13,7 @@ _MISSING = -25
 _REJECTED = -26
 _MINED = -27
 _FEE_WORDS = ("min relay fee not met", "mempool min fee not met", "mempool full")
-_CONFLICT_WORDS = ("insufficient fee", "txn-mempool-conflict")
+_CONFLICT_WORDS = ("insufficient fee", "replacement-failed", "txn-mempool-conflict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,16 @@ class Waits:
 
 
 def broadcast(
-    chain: Chain, builder: Builder, sweep: Sweep, attempt: Attempt, raw: bytes
+    chain: Chain,
+    builder: Builder,
+    sweep: Sweep,
+    attempt: Attempt,
+    raw: bytes,
+    ours: AbstractSet[str],
 ) -> Sent | Waits | Fault:
     """Judge a stored transaction once more and send it. Again is harmless.
 
-    Raises NotNow, ChainError.
+    `ours`: the ids of all our transactions that spend these coins. Raises NotNow, ChainError.
     """
     try:
         facts = read_transaction(raw)
@@ -44,15 +50,14 @@ def broadcast(
     try:
         chain.send(raw, builder.costs.limits.ceiling_sat_kvb)
     except NodeRefused as refused:
-        signed = sum(one.raw is not None for one in sweep.attempts)
-        return meaning(refused, only_one=signed == 1)
+        found = meaning(refused)
+        return found if found is not None else _conflict(chain, sweep, ours, refused.said)
     return Sent()
 
 
-def meaning(refused: NodeRefused, *, only_one: bool) -> Sent | Waits | Fault:
-    """What the node's refusal of a sweep comes to. Raises it again where it says nothing of that.
-
-    `only_one`: no other attempt of the sweep was ever signed that could be in the mempool.
+def meaning(refused: NodeRefused) -> Sent | Waits | Fault | None:
+    """What the node's refusal of a sweep comes to; None: the mempool has another transaction that
+    spends its coins. Raises it again where it says nothing of that.
     """
     said = refused.said
     if refused.code == _MINED:
@@ -67,5 +72,14 @@ def meaning(refused: NodeRefused, *, only_one: bool) -> Sent | Waits | Fault:
     if said.startswith(_FEE_WORDS):
         return Waits(AlarmKind.FEE_TOO_LOW, said)
     if said.startswith(_CONFLICT_WORDS):
-        return Waits(AlarmKind.SWEEP_CONFLICT, said) if only_one else Sent()
+        return None
     return Waits(AlarmKind.NODE_REFUSES, said)
+
+
+def _conflict(chain: Chain, sweep: Sweep, ours: AbstractSet[str], said: str) -> Sent | Waits:
+    waiting = chain.mempool()
+    if waiting & {attempt.txid for attempt in sweep.attempts}:
+        return Sent()
+    if others := sorted(waiting & ours):
+        return Waits(AlarmKind.NODE_REFUSES, f"{others[0]}, of an abandoned sweep, waits there")
+    return Waits(AlarmKind.SWEEP_CONFLICT, said)

@@ -1,6 +1,6 @@
 """Asks the Bitcoin Core node, and believes the form of nothing that it answers.
 
-Twelve calls, none of them a wallet's. Every one has a deadline for the whole exchange and a bound
+Thirteen calls, none of them a wallet's. Every one has a deadline for the whole exchange and a bound
 on its reply, and blocks its thread: the treasury's work runs beside the event loop. Amounts arrive
 as decimals and leave as whole satoshis.
 """
@@ -86,7 +86,7 @@ class Chain:
         """The best block and the state of the node."""
         info = self._ask("getblockchaininfo", (), InfoReply)
         return Tip(
-            network=info.chain,
+            network=_short(info.chain),
             height=info.blocks,
             hash=_hash(info.bestblockhash),
             syncing=info.initialblockdownload,
@@ -164,15 +164,15 @@ class Chain:
         """An empty PSBT that spends these coins, in this order, to one address."""
         inputs = [{"txid": p.txid, "vout": p.vout, "sequence": SEQUENCE} for p in spends]
         outputs = [{address: btc_from_sat(sat)}]
-        return self._ask("createpsbt", (inputs, outputs, 0), str, bytes_max=_LARGE)
+        return self._psbt("createpsbt", (inputs, outputs, 0))
 
     def update_psbt(self, psbt: str, descriptors: Mapping[str, int | None]) -> str:
         """The same PSBT with previous transactions, scripts and key origins filled in."""
-        return self._ask("utxoupdatepsbt", (psbt, _ranged(descriptors)), str, bytes_max=_LARGE)
+        return self._psbt("utxoupdatepsbt", (psbt, _ranged(descriptors)))
 
     def combine(self, psbts: Sequence[str]) -> str:
         """One PSBT with everything that these know of the same transaction."""
-        return self._ask("combinepsbt", (list(psbts),), str, bytes_max=_LARGE)
+        return self._psbt("combinepsbt", (list(psbts),))
 
     def finalize(self, psbt: str) -> bytes | None:
         """The whole signed transaction; None while signatures are missing."""
@@ -188,11 +188,21 @@ class Chain:
         """Why the node's mempool would not take a transaction; None: it would."""
         params = ([raw.hex()], btc_from_sat(max_sat_kvb))
         (found,) = self._ask("testmempoolaccept", params, tuple[AcceptReply])
-        return None if found.allowed else found.reason or "no reason given"
+        return None if found.allowed else _short(found.reason) or "no reason given"
 
     def send(self, raw: bytes, max_sat_kvb: int) -> str:
         """Hand a transaction to the network and return its id. Again is harmless."""
         return self._ask("sendrawtransaction", (raw.hex(), btc_from_sat(max_sat_kvb)), str)
+
+    def mempool(self) -> frozenset[str]:
+        """The ids of all transactions that wait in the node."""
+        return self._ask("getrawmempool", (), frozenset[str], bytes_max=_LARGE)
+
+    def _psbt(self, call: str, params: Sequence[Any]) -> str:
+        text = self._ask(call, params, str, bytes_max=_LARGE)
+        if not text.isascii():
+            raise ChainError(f"{self._url}: {call}: not a PSBT in base64")
+        return text
 
     def _ask(
         self,

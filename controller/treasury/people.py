@@ -68,7 +68,7 @@ class People:
                 return self._decide(db, act, Stage.ABANDONED, allowed)
             case Acknowledge():
                 count = book.acknowledge(db)
-                detail = f"{count} foreign spends acknowledged by {act.by[:_BY_MAX]}"
+                detail = f"{count} spends acknowledged by {act.by[:_BY_MAX]}"
                 tell(db, self._clock.utc(), EventKind.PEOPLE, detail)
                 return TreasuryDone(detail=detail)
             case ReadLedger():
@@ -110,7 +110,7 @@ class People:
 
 
 def _page(db: Connection, act: ReadLedger) -> LedgerPage:
-    if not 1 <= act.limit <= _PAGE_MAX or act.after < 0:
+    if not 1 <= act.limit <= _PAGE_MAX or not 0 <= act.after < 2**62:
         raise RequestRefused(f"a page holds 1 to {_PAGE_MAX} entries, behind a number from 0 on")
     at = book.cursor(db)
     return LedgerPage(

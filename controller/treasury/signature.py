@@ -17,6 +17,7 @@ _PASSES = (
     "mempool min fee not met",
     "mempool full",
     "insufficient fee",
+    "replacement-failed",
     "non-final",
     "missing-inputs",
     "txn-mempool-conflict",

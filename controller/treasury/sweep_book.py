@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, tuple_, update
 
 from controller.money.facts import Coin, OutPoint, Output, Wallet
 from controller.money.sweep import NEXT, Stage
@@ -40,7 +40,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """A sweep as it is stored. `attempts` in their order; the last one counts."""
+    """A sweep as it is stored. `attempts` in their order; the last one counts.
+
+    `is_held`: its coins are its own; not so once it was abandoned, whatever the chain says later.
+    `was_final`: it was once, whatever stage the chain gave it later.
+    """
 
     sweep_id: str
     stage: Stage
@@ -50,6 +54,8 @@ class Sweep:
     updated_at: datetime
     coins: Mapping[OutPoint, Output]
     attempts: tuple[Attempt, ...]
+    is_held: bool = True
+    was_final: bool = False
 
     @property
     def newest(self) -> Attempt | None:
@@ -75,6 +81,7 @@ def begin(
             reason="",
             created_at=now,
             updated_at=now,
+            was_final=False,
         )
     )
     db.execute(
@@ -146,6 +153,8 @@ def move(db: Connection, sweep_id: str, stage: Stage, now: datetime, reason: str
         .where(SWEEP.c.sweep_id == sweep_id)
         .values(stage=stage, reason=reason, updated_at=now)
     )
+    if stage is Stage.FINAL:
+        db.execute(update(SWEEP).where(SWEEP.c.sweep_id == sweep_id).values(was_final=True))
     if stage is Stage.ABANDONED:
         db.execute(
             update(SWEEP_INPUT).where(SWEEP_INPUT.c.sweep_id == sweep_id).values(is_held=False)
@@ -187,6 +196,14 @@ def find(db: Connection, sweep_id: str) -> Sweep | None:
     return None if row is None else _sweep(db, row)
 
 
+def get(db: Connection, sweep_id: str) -> Sweep:
+    """One sweep that is known to be there: none is ever erased. Raises SweepError."""
+    found = find(db, sweep_id)
+    if found is None:
+        raise SweepError(f"there is no sweep {sweep_id}")
+    return found
+
+
 def held(db: Connection) -> set[OutPoint]:
     """Every coin that some sweep holds."""
     query = select(SWEEP_INPUT.c.txid, SWEEP_INPUT.c.vout).where(SWEEP_INPUT.c.is_held)
@@ -196,6 +213,18 @@ def held(db: Connection) -> set[OutPoint]:
 def attempt_txids(db: Connection) -> set[str]:
     """The ids of all our transactions, of abandoned sweeps too: one of them may still confirm."""
     return set(db.execute(select(ATTEMPT.c.txid)).scalars())
+
+
+def txids_over(db: Connection, coins: Iterable[OutPoint]) -> set[str]:
+    """The ids of all our transactions that spend any of these coins, of whatever sweep."""
+    query = (
+        select(ATTEMPT.c.txid)
+        .join(SWEEP_INPUT, SWEEP_INPUT.c.sweep_id == ATTEMPT.c.sweep_id)
+        .where(
+            tuple_(SWEEP_INPUT.c.txid, SWEEP_INPUT.c.vout).in_([(c.txid, c.vout) for c in coins])
+        )
+    )
+    return set(db.execute(query).scalars())
 
 
 def give(db: Connection, wallet: Wallet, index: int, purpose: str, now: datetime) -> None:
@@ -217,7 +246,7 @@ def next_index(db: Connection, wallet: Wallet) -> int:
 
 
 def _sweep(db: Connection, row: Any) -> Sweep:
-    inputs = db.execute(select(SWEEP_INPUT).where(SWEEP_INPUT.c.sweep_id == row.sweep_id))
+    inputs = db.execute(select(SWEEP_INPUT).where(SWEEP_INPUT.c.sweep_id == row.sweep_id)).all()
     attempts = db.execute(
         select(ATTEMPT).where(ATTEMPT.c.sweep_id == row.sweep_id).order_by(ATTEMPT.c.number)
     )
@@ -228,6 +257,8 @@ def _sweep(db: Connection, row: Any) -> Sweep:
         reason=row.reason,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        is_held=all(entry.is_held for entry in inputs),
+        was_final=row.was_final,
         coins={
             OutPoint(entry.txid, entry.vout): Output(script=entry.script, sat=entry.sat)
             for entry in inputs

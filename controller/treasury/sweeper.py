@@ -78,7 +78,6 @@ class Sweeper:
         self._genesis = genesis
         self._clock = clock
         self._sent_at: dict[str, int] = {}
-        self._was_final: set[str] = set()
 
     def step(self, height: int) -> Iterator[Alarm]:
         """One step of every sweep, and a new one when it is due. `height`: the tip, read already.
@@ -89,7 +88,7 @@ class Sweeper:
             watched = sweep_book.watched(db)
         for sweep in watched:
             try:
-                yield from self._one(self._by_chain(sweep, height), height)
+                yield from self._one(self._by_chain(sweep.sweep_id, height), height)
             except NotNow:
                 continue
             except ExchangeError as error:
@@ -99,45 +98,39 @@ class Sweeper:
             except Exception as error:  # noqa: BLE001 - one sweep must not stop the others
                 _log.exception("sweep_failed", sweep=sweep.sweep_id)
                 yield _alarm(AlarmKind.PROGRAM_FAILED, sweep, fault_of(error))
-        self._propose(height)
+        yield from self._propose(height)
 
-    def _by_chain(self, sweep: Sweep, height: int) -> Sweep:
-        """The sweep at the stage that the chain gives it."""
+    def _by_chain(self, sweep_id: str, height: int) -> Sweep:
+        """The sweep as it is stored, at the stage that the chain gives it."""
         with self._database.transaction() as db:
+            sweep = sweep_book.get(db, sweep_id)
+            ours = sweep_book.txids_over(db, sweep.coins)
             spenders = book.spenders(db, sweep.coins)
-            verdict = by_chain(sweep.coins, spenders, {a.txid for a in sweep.attempts})
+            verdict = by_chain(sweep.coins, spenders, {a.txid for a in sweep.attempts}, ours)
             stage, reason = _stage(sweep, verdict, height)
             if (stage, reason) == (sweep.stage, sweep.reason):
                 return sweep
             self._move(db, sweep, stage, reason)
-            if sweep.stage is Stage.FINAL:
-                self._was_final.add(sweep.sweep_id)
-            if stage is Stage.FINAL:
-                self._was_final.discard(sweep.sweep_id)
-            return sweep_book.find(db, sweep.sweep_id) or sweep
+            return sweep_book.get(db, sweep_id)
 
     def _one(self, sweep: Sweep, height: int) -> Iterator[Alarm]:
-        if sweep.sweep_id in self._was_final:
-            yield _alarm(AlarmKind.DEEP_REORG, sweep, f"is {sweep.stage} again")
         if sweep.stage is not Stage.PROPOSED and sweep.newest is not None:
-            self._exchange.withdraw(_name(sweep, sweep.newest))
-        match sweep.stage:
-            case Stage.PROPOSED:
-                yield from self._proposed(sweep)
-            case Stage.SIGNED | Stage.BROADCAST:
-                yield from self._signed(sweep, height)
-            case Stage.STUCK:
-                yield _alarm(AlarmKind.SWEEP_STUCK, sweep, sweep.reason)
-            case Stage.BLOCKED:
-                kind, _, sentence = sweep.reason.partition(": ")
-                yield _alarm(AlarmKind(kind), sweep, sentence)
+            try:
+                self._exchange.withdraw(_name(sweep, sweep.newest))
+            except ExchangeError as error:  # what is signed must go out all the same
+                yield Alarm(kind=AlarmKind.EXCHANGE_FAILED, detail=str(error))
+        if sweep.stage is Stage.PROPOSED:
+            yield from self._proposed(sweep, height)
+        elif sweep.stage in {Stage.SIGNED, Stage.BROADCAST}:
+            yield from self._signed(sweep, height)
 
-    def _proposed(self, sweep: Sweep) -> Iterator[Alarm]:
+    def _proposed(self, sweep: Sweep, height: int) -> Iterator[Alarm]:
+        yield from self._older(sweep, height)
         attempt = sweep.newest
         if attempt is None or attempt.is_spoiled or attempt.raw is not None:
             built = self._builder.build(sweep, self._clock.utc())
             if isinstance(built, Fault):
-                yield self._block(sweep, None, built)
+                self._block(sweep, None, built)
                 return
             with self._database.transaction() as db:
                 sweep_book.add_attempt(db, sweep.sweep_id, built)
@@ -155,7 +148,7 @@ class Sweeper:
         else:
             outcome = take_in(self._chain, self._builder, sweep, attempt, answer.psbt)
         if isinstance(outcome, Fault):
-            yield self._block(sweep, attempt, outcome)
+            self._block(sweep, attempt, outcome)
             return
         with self._database.transaction() as db:
             sweep_book.store_raw(db, sweep.sweep_id, attempt.number, outcome)
@@ -173,11 +166,11 @@ class Sweeper:
         if overdue:
             detail = f"paid {attempt.fee_sat} sat for {attempt.vsize} vB, not confirmed"
             yield _alarm(AlarmKind.SWEEP_SLOW, sweep, detail)
-        if sweep.stage is Stage.BROADCAST and self._sent_at.get(sweep.sweep_id) == height:
+        if sweep.stage is Stage.BROADCAST and self._sent_at.get(attempt.txid) == height:
             return
-        match broadcast(self._chain, self._builder, sweep, attempt, attempt.raw):
+        match self._send(sweep, attempt, attempt.raw):
             case Fault() as fault:
-                yield self._block(sweep, attempt, fault)
+                self._block(sweep, attempt, fault)
             case Waits(kind, sentence):
                 if kind is not None:
                     yield _alarm(kind, sweep, sentence)
@@ -185,7 +178,23 @@ class Sweeper:
                 if sweep.stage is not Stage.BROADCAST:
                     with self._database.transaction() as db:
                         self._move(db, sweep, Stage.BROADCAST)
-                self._sent_at[sweep.sweep_id] = height
+                self._sent_at[attempt.txid] = height
+
+    def _older(self, sweep: Sweep, height: int) -> Iterator[Alarm]:
+        """While a new attempt waits for its signature, the one before it is still sent."""
+        signed = [one for one in sweep.attempts if one.raw is not None and not one.is_spoiled]
+        if not signed or signed[-1].raw is None or self._sent_at.get(signed[-1].txid) == height:
+            return
+        match self._send(sweep, signed[-1], signed[-1].raw):
+            case Waits(AlarmKind.SWEEP_CONFLICT as kind, sentence):
+                yield _alarm(kind, sweep, sentence)
+            case Sent():
+                self._sent_at[signed[-1].txid] = height
+
+    def _send(self, sweep: Sweep, attempt: Attempt, raw: bytes) -> Sent | Waits | Fault:
+        with self._database.transaction() as db:
+            ours = sweep_book.txids_over(db, sweep.coins)
+        return broadcast(self._chain, self._builder, sweep, attempt, raw, ours)
 
     def _pays_more_now(self, sweep: Sweep, attempt: Attempt) -> bool:
         planned = cost(tuple(sweep.coins), sweep.total_sat, self._builder.costs)
@@ -194,7 +203,7 @@ class Sweeper:
         more_sat = planned.fee_sat - attempt.fee_sat
         return more_sat * 1000 >= planned.vsize * _STEP_SAT_KVB
 
-    def _propose(self, height: int) -> None:
+    def _propose(self, height: int) -> Iterator[Alarm]:
         """Begin a sweep when one is due, none is under way and nothing foreign was seen."""
         now = self._clock.utc()
         with self._database.transaction() as db:
@@ -202,8 +211,12 @@ class Sweeper:
                 return
             due = sweepable(book.unspent(db).values(), height, sweep_book.held(db))
             planned = plan(due, self._builder.costs)
+            if isinstance(planned, NotWorth):
+                if sum(coin.sat for coin in due) >= self._builder.costs.min_sweep_sat:
+                    yield Alarm(kind=AlarmKind.SWEEP_TOO_DEAR, detail=planned.sentence)
+                return
             index = sweep_book.next_index(db, Wallet.RESERVE)
-            if isinstance(planned, NotWorth) or index >= self._reserve.addresses:
+            if index >= self._reserve.addresses:
                 return
             name = sweep_id(self._genesis, self._collection.sha256, index, planned.outpoints)
             chosen = [coin for coin in due if coin.outpoint in set(planned.outpoints)]
@@ -213,20 +226,32 @@ class Sweeper:
             )
             tell(db, now, EventKind.SWEEP, text)
 
-    def _block(self, sweep: Sweep, attempt: Attempt | None, fault: Fault) -> Alarm:
+    def _block(self, sweep: Sweep, attempt: Attempt | None, fault: Fault) -> None:
         """Stop a sweep until people have looked."""
         with self._database.transaction() as db:
             if attempt is not None:
                 sweep_book.spoil(db, sweep.sweep_id, attempt.number)
             self._move(db, sweep, Stage.BLOCKED, f"{fault.kind}: {fault.sentence}")
-        return _alarm(fault.kind, sweep, fault.sentence)
 
     def _move(self, db: Connection, sweep: Sweep, stage: Stage, reason: str = "") -> None:
+        if sweep_book.get(db, sweep.sweep_id).stage is not sweep.stage:
+            raise NotNow("people moved it while we looked elsewhere")
         now: datetime = self._clock.utc()
         sweep_book.move(db, sweep.sweep_id, stage, now, reason)
         if stage is not sweep.stage:
             because = f": {reason}" if reason else ""
             tell(db, now, EventKind.SWEEP, f"sweep {sweep.sweep_id}: {stage}{because}")
+
+
+def standing(sweep: Sweep) -> Iterator[Alarm]:
+    """What a sweep as it is stored has to be alarmed of, whether or not the node can be asked."""
+    if sweep.was_final and sweep.stage not in {Stage.FINAL, Stage.ABANDONED}:
+        yield _alarm(AlarmKind.DEEP_REORG, sweep, f"is {sweep.stage} again")
+    if sweep.stage is Stage.STUCK:
+        yield _alarm(AlarmKind.SWEEP_STUCK, sweep, sweep.reason)
+    if sweep.stage is Stage.BLOCKED:
+        kind, _, sentence = sweep.reason.partition(": ")
+        yield _alarm(AlarmKind(kind), sweep, sentence)
 
 
 def _stage(sweep: Sweep, verdict: Confirmed | Gone | None, height: int) -> tuple[Stage, str]:
@@ -235,7 +260,9 @@ def _stage(sweep: Sweep, verdict: Confirmed | Gone | None, height: int) -> tuple
         deep = height - verdict.height + 1 >= FINAL_CONFIRMATIONS
         on_chain = sweep.stage in {Stage.CONFIRMED, Stage.FINAL}
         return (Stage.FINAL if deep and on_chain else Stage.CONFIRMED), ""
-    if isinstance(verdict, Gone) and sweep.stage is not Stage.ABANDONED:
+    if not sweep.is_held:
+        return Stage.ABANDONED, sweep.reason if sweep.stage is Stage.ABANDONED else ""
+    if isinstance(verdict, Gone):
         return Stage.STUCK, verdict.sentence
     if sweep.stage not in {Stage.CONFIRMED, Stage.FINAL, Stage.STUCK}:
         return sweep.stage, sweep.reason

@@ -115,6 +115,7 @@ SWEEP = Table(
     Column("reason", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Column("was_final", Boolean, nullable=False, server_default="0"),
 )
 
 SWEEP_INPUT = Table(

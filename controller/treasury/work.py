@@ -12,7 +12,7 @@ import structlog
 
 from controller.channel.treasury import PoolView, TreasuryImage
 from controller.clock import SiteClock
-from controller.money.ledger import LedgerError
+from controller.money.ledger import EntryKind, LedgerError
 from controller.treasury import book, sweep_book
 from controller.treasury.alarms import Alarm, AlarmKind, Standing, fault_of
 from controller.treasury.audit import Audit
@@ -23,7 +23,7 @@ from controller.treasury.follower import Follower, OtherChain
 from controller.treasury.image import Painter
 from controller.treasury.node import NodeState
 from controller.treasury.pools.desk import PoolDesk
-from controller.treasury.sweeper import Sweeper
+from controller.treasury.sweeper import Sweeper, standing
 
 ADDRESSES_LEFT_MIN = 20
 _log = structlog.get_logger()
@@ -55,6 +55,10 @@ class Work:
     stands_at: str | None = None
     """The node's tip, when the book stands at it."""
     _has_more: bool = False
+    _seen: list[Alarm] = field(default_factory=list)
+    """By the sweeps' last step: they stand until the next one, which may be long in coming."""
+    _drawn: list[Alarm] = field(default_factory=list)
+    """Of the last image that could be drawn, but for the node's."""
     _stored: Standing = field(default_factory=Standing)
     _said: set[str] = field(default_factory=set)
 
@@ -68,7 +72,7 @@ class Work:
         node: NodeState | None = None
         try:
             node = self.parts.look()
-            self.image = self._draw(node, [*node.alarms, *self._act(node)])
+            self.image = self._draw(node, [*self._act(node), *self._seen])
         except (DatabaseError, LedgerError) as error:
             self._show_failure(node, AlarmKind.DATABASE_FAILED, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, people must see it, and go on
@@ -91,7 +95,7 @@ class Work:
                 return
             self.stands_at = at.hash
             if node.may_send and self.parts.sweeper is not None:
-                yield from self.parts.sweeper.step(at.height)
+                self._step(self.parts.sweeper, at.height)
         except OtherChain as error:
             yield Alarm(kind=AlarmKind.OTHER_CHAIN, detail=str(error))
         except ChainError as error:
@@ -101,6 +105,17 @@ class Work:
         except Exception as error:  # noqa: BLE001 - the book and what stands in it are shown still
             _log.exception("work_failed")
             yield Alarm(kind=AlarmKind.PROGRAM_FAILED, detail=fault_of(error))
+
+    def _step(self, sweeper: Sweeper, height: int) -> None:
+        seen: dict[str, Alarm] = {}
+        try:
+            for alarm in sweeper.step(height):
+                seen[alarm.alarm_id] = alarm
+        except BaseException:
+            seen = {alarm.alarm_id: alarm for alarm in self._seen} | seen
+            raise
+        finally:
+            self._seen = list(seen.values())
 
     def _draw(self, node: NodeState, alarms: list[Alarm]) -> TreasuryImage:
         with self.parts.database.transaction() as db:
@@ -112,6 +127,10 @@ class Work:
             for _, entry in book.unacknowledged(db):
                 detail = f"transaction {entry.txid} in block {entry.height}"
                 alarms.append(Alarm(kind=AlarmKind.FOREIGN_SPEND, detail=detail, about=entry.txid))
+            if unknown := book.unacknowledged(db, EntryKind.SWEEP):
+                _, last = unknown[-1]
+                detail = f"{len(unknown)}, the last one {last.txid} in block {last.height}"
+                alarms.append(Alarm(kind=AlarmKind.UNKNOWN_SWEEP, detail=detail))
             for watched in self.parts.wallets:
                 left = watched.addresses - sweep_book.next_index(db, watched.wallet)
                 if watched.is_ranged and left < ADDRESSES_LEFT_MIN:
@@ -119,9 +138,13 @@ class Work:
                     alarms.append(
                         Alarm(kind=AlarmKind.ADDRESSES_LOW, detail=detail, about=watched.wallet)
                     )
+            for sweep in sweep_book.watched(db):
+                alarms += standing(sweep)
             alarms += self.parts.audit.alarms
             finding = self.parts.audit.finding
             now = self.parts.clock.utc()
+            self._drawn = alarms
+            alarms = [*node.alarms, *alarms]
             return self.parts.painter.draw(db, node, finding, pools, alarms, now)
 
     def _show_failure(self, node: NodeState | None, kind: AlarmKind, detail: str) -> None:
@@ -130,7 +153,8 @@ class Work:
         if self.image is None:
             return
         now = self.parts.clock.utc()
-        alarms = [*(node.alarms if node else ()), Alarm(kind=kind, detail=detail)]
+        failure = Alarm(kind=kind, detail=detail)
+        alarms = [*(node.alarms if node else ()), *self._drawn, failure]
         self.image = msgspec.structs.replace(
             self.image,
             at=now,

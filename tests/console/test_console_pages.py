@@ -194,7 +194,8 @@ def test_alarms_of_both_processes_the_worst_first_and_the_rest_counted():
 
 def test_events_of_both_processes_are_in_order_the_newest_first():
     told = pieces(fresh(PROVED), fresh(GOOD_TREASURY))["events"]
-    found = [told.index(word) for word in ("ramp_down → curtailed", "sweep in block", "asel arms north")]
+    said = ("ramp_down → curtailed", "sweep in block", "asel arms north")
+    found = [told.index(word) for word in said]
     assert found == sorted(found)
     same = [EventView(at=AT, kind="order", text=text) for text in ("first", "second")]
     told = pieces(fresh(changed(PEACE, events=same)))["events"]

@@ -15,31 +15,32 @@ REPLACES = (
     -26,
     "insufficient fee, rejecting replacement 12ab; new feerate 0.00 BTC/kvB <= old feerate 0.00",
 )
+TRIED = (-26, "replacement-failed, insufficient feerate: does not improve feerate diagram")
 CHEAP = (-26, "min relay fee not met, 10 < 122")
 FULL = (-26, "mempool min fee not met, 122 < 1220")
 ODD = (-26, "scriptpubkey")
 CASES = {
-    "mined": (MINED, True, Sent()),
-    "gone": (GONE, True, Waits(None, GONE[1])),
-    "too dear": (DEAR, True, Fault(AlarmKind.POLICY_VIOLATION, f"the node says: {DEAR[1]}")),
-    "somebody else's": (REPLACES, True, Waits(AlarmKind.SWEEP_CONFLICT, REPLACES[1])),
-    "our other attempt": (REPLACES, False, Sent()),
-    "below relay": (CHEAP, True, Waits(AlarmKind.FEE_TOO_LOW, CHEAP[1])),
-    "mempool full": (FULL, True, Waits(AlarmKind.FEE_TOO_LOW, FULL[1])),
-    "anything else": (ODD, True, Waits(AlarmKind.NODE_REFUSES, ODD[1])),
+    "mined": (MINED, Sent()),
+    "gone": (GONE, Waits(None, GONE[1])),
+    "too dear": (DEAR, Fault(AlarmKind.POLICY_VIOLATION, f"the node says: {DEAR[1]}")),
+    "another spends the coins": (REPLACES, None),
+    "another, and Core tried": (TRIED, None),
+    "below relay": (CHEAP, Waits(AlarmKind.FEE_TOO_LOW, CHEAP[1])),
+    "mempool full": (FULL, Waits(AlarmKind.FEE_TOO_LOW, FULL[1])),
+    "anything else": (ODD, Waits(AlarmKind.NODE_REFUSES, ODD[1])),
 }
 
 
-@pytest.mark.parametrize(("refused", "only_one", "means"), CASES.values(), ids=CASES)
-def test_an_answer_to_sending(refused, only_one, means):
-    assert meaning(NodeRefused("sendrawtransaction", *refused), only_one=only_one) == means
+@pytest.mark.parametrize(("refused", "means"), CASES.values(), ids=CASES)
+def test_an_answer_to_sending(refused, means):
+    assert meaning(NodeRefused("sendrawtransaction", *refused)) == means
 
 
 @pytest.mark.parametrize("code", [-22, -1, -32601])
 def test_what_says_nothing_of_the_sweep_is_raised(code):
     refused = NodeRefused("sendrawtransaction", code, "x")
     with pytest.raises(NodeRefused):
-        meaning(refused, only_one=True)
+        meaning(refused)
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,9 @@ def later(tmp_path):
     """Migrations with one more step, as a newer program has them."""
     copy = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "versions" / "v0002_more.py").write_text(
+    (copy / "versions" / "v0003_more.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision, down_revision = '0002', '0001'\n"
+        "revision, down_revision = '0003', '0002'\n"
         "def upgrade():\n    op.add_column('sweep', sa.Column('note', sa.Text))\n"
     )
     return copy
@@ -119,7 +119,7 @@ def test_an_older_file_is_copied_then_migrated(path, tmp_path):
         assert "note" in {row[1] for row in db.exec_driver_sql("PRAGMA table_info(sweep)")}
         assert events.newest(db, 1)[0].text == "kept"
     new.close()
-    backup = path.with_name("treasury.db.0001.bak")
+    backup = path.with_name("treasury.db.0002.bak")
     assert backup.stat().st_mode & 0o777 == 0o600
     shutil.copy(backup, path)
     for left in ("-wal", "-shm"):
@@ -130,10 +130,27 @@ def test_an_older_file_is_copied_then_migrated(path, tmp_path):
     again.close()
 
 
+def test_a_file_of_the_first_form_is_brought_up(path, tmp_path):
+    first = tmp_path / "first"
+    shutil.copytree(MIGRATIONS, first, ignore=shutil.ignore_patterns("__pycache__", "v0002*"))
+    old = Database(path, first)
+    with old.transaction() as db:
+        db.exec_driver_sql(
+            "INSERT INTO sweep VALUES"
+            " ('a', 'final', 0, '', 't', 't'), ('b', 'stuck', 1, '', 't', 't')"
+        )
+    old.close()
+    new = Database(path)
+    with new.transaction() as db:
+        rows = db.exec_driver_sql("SELECT sweep_id, was_final FROM sweep").all()
+    new.close()
+    assert {tuple(row) for row in rows} == {("a", 1), ("b", 0)}
+
+
 def test_a_migration_that_fails_leaves_the_old_file(path, tmp_path):
     Database(path).close()
     broken = later(tmp_path)
-    step = broken / "versions" / "v0002_more.py"
+    step = broken / "versions" / "v0003_more.py"
     step.write_text(step.read_text() + "    op.execute('DELETE FROM nowhere')\n")
     with pytest.raises(DatabaseError, match="nowhere"):
         Database(path, broken)
@@ -146,7 +163,7 @@ def test_a_migration_that_fails_leaves_the_old_file(path, tmp_path):
 def test_a_newer_file_is_refused_untouched(path, tmp_path):
     Database(path, later(tmp_path)).close()
     before = path.read_bytes()
-    with pytest.raises(DatabaseError, match=r"'0002'.*run the newer program"):
+    with pytest.raises(DatabaseError, match=r"'0003'.*run the newer program"):
         Database(path)
     assert path.read_bytes() == before
 

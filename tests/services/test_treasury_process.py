@@ -273,7 +273,7 @@ def test_the_command_line(process):
     assert "0.01000000 maturing, 1 coins" in shown
     assert "there is no sweep 'x'" in process.ask("retry", "x", status=1)
     assert "there is no sweep 'x'" in process.ask("abandon", "x", status=1)
-    assert "0 foreign spends" in process.ask("acknowledge")
+    assert "0 spends" in process.ask("acknowledge")
 
     process.end()
     told = process.ask("status", status=1)

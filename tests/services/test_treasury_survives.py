@@ -1,15 +1,20 @@
 """What nobody expected ends no process: it is alarmed, and everything else goes on."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from embit.psbt import PSBT
 
+from controller.channel.frames import RequestRefused
+from controller.channel.treasury_acts import AbandonSweep, LedgerPage, ReadLedger, TreasuryDone
 from controller.money.sweep import Stage
+from controller.treasury import sweep_book
 from controller.treasury.loops import Loops
 from controller.treasury.psbt_facts import UnreadableTransaction
 from controller.treasury.psbt_parts import signatures_of
-from tests.services.treasury_ground import Ground
+from tests.services.treasury_ground import Ground, act_on, stolen
 
 
 @pytest.fixture
@@ -111,3 +116,111 @@ async def test_an_audit_that_fails_is_shown_beside_the_rounds(simple, monkeypatc
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+def test_what_is_grave_stands_while_the_node_is_away(simple):
+    simple.until(Stage.BLOCKED, fault="other-output")
+    assert simple.alarms() == {"signer_hostile"}
+    simple.chain.close()
+    simple.round(2)
+    assert simple.alarms() == {"signer_hostile", "node_unreachable"}
+    simple.reopen()
+    simple.round()
+    assert simple.alarms() == {"signer_hostile", "node_unreachable"}
+    simple.chain.start()
+    simple.clock.ahead = timedelta(days=3)
+    simple.round()
+    assert simple.alarms() == {"signer_hostile", "node_stale"}
+
+
+def test_what_a_step_saw_stands_while_the_node_is_away(simple):
+    simple.until(Stage.PROPOSED)
+    simple.round(2)
+    simple.clock.ahead = timedelta(hours=13)
+    simple.round()
+    assert simple.alarms() == {"signer_slow"}
+    simple.chain.close()
+    simple.round(2)
+    assert simple.alarms() == {"signer_slow", "node_unreachable"}
+    simple.chain.start()
+    simple.until(Stage.BROADCAST)
+    assert simple.alarms() == set()
+
+
+def test_a_folder_in_the_requests_place_keeps_no_signed_sweep_back(simple):
+    answer_of(simple)
+    simple.until(Stage.SIGNED, rounds=3)
+    request = simple.config.exchange_dir / "to-sign" / f"{simple.sweeps()[0].sweep_id}-1.psbt"
+    request.unlink()
+    request.mkdir()
+    simple.round()
+    assert simple.alarms() == {"exchange_failed"}
+    assert simple.image.sweeps[0].stage == Stage.BROADCAST
+    assert len(simple.in_mempool()) == 1
+
+
+def test_people_who_decide_in_the_middle_of_a_step_are_heard(simple, monkeypatch):
+    sweep = simple.until(Stage.BLOCKED, fault="garbage")
+    sweeper = simple.work.parts.sweeper
+    by_chain = sweeper._by_chain
+    raw = stolen(simple, 90_000)
+
+    def meanwhile(sweep_id, height):
+        if simple.sweeps()[-1].stage is Stage.BLOCKED:
+            act_on(simple, AbandonSweep(by="asel", sweep_id=sweep.sweep_id), TreasuryDone)
+        return by_chain(sweep_id, height)
+
+    monkeypatch.setattr(sweeper, "_by_chain", meanwhile)
+    simple.chain.mine(1, transactions=[raw])
+    simple.follow()
+    assert simple.image.sweeps[0].stage == Stage.ABANDONED
+    assert simple.alarms() == {"foreign_spend"}
+
+
+def test_a_signature_that_comes_as_people_decide_moves_nothing(simple, monkeypatch):
+    simple.until(Stage.PROPOSED)
+    answer_of(simple)
+
+    def blocked_meanwhile(*_):
+        with simple.database.transaction() as db:
+            sweep_book.move(db, simple_id, Stage.BLOCKED, simple.clock.utc(), "signer_refused: x")
+        return b"raw"
+
+    simple_id = simple.sweeps()[0].sweep_id
+    monkeypatch.setattr("controller.treasury.sweeper.take_in", blocked_meanwhile)
+    simple.round(2)
+    assert simple.alarms() == {"signer_refused"}
+    assert simple.sweeps()[0].newest.raw is None
+
+
+def test_a_block_that_does_not_follow_is_alarmed_and_read_once(simple, monkeypatch):
+    simple.follow()
+    chain = simple.work.parts.follower._chain
+    told, asked = chain.block, []
+
+    def lying(block_hash):
+        asked.append(block_hash)
+        return replace(told(block_hash), previous="ab" * 32)
+
+    monkeypatch.setattr(chain, "block", lying)
+    simple.chain.mine(1)
+    simple.round()
+    assert simple.alarms() == {"node_unreachable"}
+    assert len(asked) == 1
+    monkeypatch.undo()
+    simple.follow()
+    assert simple.alarms() == set()
+
+
+def test_a_coin_without_worth_is_no_difference(simple):
+    simple.follow()
+    paying = simple.payment_to_reserve(3, sat=0)
+    simple.chain.mine(1, transactions=[paying])
+    simple.follow()
+    simple.audit()
+    assert simple.alarms() == set()
+
+
+def test_a_ledger_page_behind_all_numbers_is_refused(simple):
+    with pytest.raises(RequestRefused, match="behind a number"):
+        act_on(simple, ReadLedger(by="asel", after=2**63), LedgerPage)

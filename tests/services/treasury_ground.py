@@ -17,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from embit.psbt import PSBT
+from embit.script import Script
 
 from controller.app.treasury import assemble, read_wallets
 from controller.config.treasury import load_treasury
@@ -29,6 +31,7 @@ from simulators.services.signer.desk import Desk
 from simulators.services.signer.keys import CollectionKey, new_collection_key, new_reserve
 from simulators.services.signer.policy import Policy
 from simulators.services.signer.reserve import Reserve
+from simulators.services.signer.sign import _sign
 from tests.services.chain_ground import ANYONE, open_chain
 
 SUBSIDY_SAT = 50 * 10**8
@@ -310,6 +313,16 @@ class Ground:
 
     def in_mempool(self):
         return set(self.chain.rpc("getrawmempool"))
+
+
+def stolen(ground, fee_sat):
+    """The newest attempt's coins, signed over to a thief."""
+    sweep = ground.sweeps()[0]
+    psbt = PSBT.from_string(sweep.newest.psbt)
+    psbt.outputs[0].script_pubkey = Script(b"\x00\x14" + b"\x07" * 20)
+    psbt.outputs[0].value = sweep.total_sat - fee_sat
+    _sign(psbt, CollectionKey.of_file(ground.keys.key_file), 1)
+    return ground.chain.rpc("finalizepsbt", psbt.to_string(), True)["hex"]
 
 
 def act_on(ground, act, form, *, people=None):

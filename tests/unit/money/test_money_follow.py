@@ -9,6 +9,7 @@ from tests.unit.money.money_facts import COLLECTION, RESERVE, STRANGER, WATCHED,
 
 C1, C2 = coin("c1", 700), coin("c2", 300)
 R1 = coin("r1", 5000, wallet=Wallet.RESERVE)
+UNKNOWN = coin("u1", 1).outpoint
 COINS = {c.outpoint: c for c in (C1, C2, R1)}
 SWEEP = tx("sweep", spends=(C1.outpoint, C2.outpoint), pays=[(RESERVE, 950)])
 
@@ -52,8 +53,32 @@ def booked(*txs, sweeps=()):
         (
             SWEEP,
             False,
+            EntryKind.SWEEP,
+            {Account.COLLECTION: -1000, Account.RESERVE: 950, Account.FEE: 50},
+        ),
+        (
+            tx("fee thief", spends=(C1.outpoint, C2.outpoint), pays=[(RESERVE, 949)]),
+            False,
             EntryKind.FOREIGN,
-            {Account.COLLECTION: -1000, Account.RESERVE: 950, Account.FOREIGN: 50},
+            {Account.COLLECTION: -1000, Account.RESERVE: 949, Account.FOREIGN: 51},
+        ),
+        (
+            tx("change", spends=(C1.outpoint,), pays=[(RESERVE, 680), (COLLECTION, 10)]),
+            False,
+            EntryKind.FOREIGN,
+            {Account.COLLECTION: -690, Account.RESERVE: 680, Account.FOREIGN: 10},
+        ),
+        (
+            tx("mixed", spends=(C1.outpoint, R1.outpoint), pays=[(RESERVE, 5690)]),
+            False,
+            EntryKind.FOREIGN,
+            {Account.COLLECTION: -700, Account.RESERVE: 690, Account.FOREIGN: 10},
+        ),
+        (
+            tx("with a stranger's", spends=(C1.outpoint, UNKNOWN), pays=[(RESERVE, 690)]),
+            False,
+            EntryKind.FOREIGN,
+            {Account.COLLECTION: -700, Account.RESERVE: 690, Account.FOREIGN: 10},
         ),
         (
             tx("thief", spends=(C1.outpoint,), pays=[(STRANGER, 690)]),
@@ -74,7 +99,19 @@ def booked(*txs, sweeps=()):
             {Account.RESERVE: -5000, Account.COLLECTION: -700, Account.FOREIGN: 5700},
         ),
     ],
-    ids=["coinbase", "direct", "sweep", "not ours", "thief", "custodians", "both"],
+    ids=[
+        "coinbase",
+        "direct",
+        "sweep",
+        "lost sweep",
+        "taken as a fee",
+        "change",
+        "reserve too",
+        "unknown input",
+        "thief",
+        "custodians",
+        "both",
+    ],
 )
 def test_kinds_of_transactions(made, ours, kind, sums):
     _, entries = booked(made, sweeps=[made.txid] if ours else ())
