@@ -317,7 +317,8 @@ def version_2_psbt(ground):
     [
         (version_0, "its transaction has a form that is not signed here"),
         (sequence_0, "its transaction has a form that is not signed here"),
-        (previous_length_wrong, "the request is damaged"),
+        # A byte of the next entry, which is of a random key, becomes the end of this one.
+        (previous_length_wrong, ("the request is damaged", "a previous transaction in it")),
         (version_2_psbt, "it is a PSBT of version 2"),
         (lambda ground: bytes(raw(ground)) + b"\x00", "the request is damaged"),
         (lambda ground: bytes(raw(ground))[:-9], "the request is damaged"),
