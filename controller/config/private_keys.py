@@ -4,8 +4,12 @@ import re
 from collections.abc import Iterator
 
 _BASE58 = "[1-9A-HJ-NP-Za-km-z]"
-_PRIVATE = re.compile(rf"[a-zA-Z]prv{_BASE58}{{20,}}|\b[5KLc9]{_BASE58}{{50,51}}\b")
-"""An extended private key of any kind, or a single key in wallet import format."""
+_PRIVATE = re.compile(rf"(?<!{_BASE58})[a-zA-Z]prv{_BASE58}{{20,}}|\b[5KLc9]{_BASE58}{{50,51}}\b")
+"""An extended private key of any kind, or a single key in wallet import format.
+
+The letters `prv` stand inside one public key of about two thousand by chance; only where a key
+begins do they say anything.
+"""
 
 
 def is_private(text: str) -> bool:
