@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 from drivers.contract.devices import MinerDevice, MinerDriver
 from drivers.contract.errors import Unsupported
+from drivers.contract.frames import Judge
+from drivers.miners.antminer_stock import frame as antminer_stock_frame
 from drivers.miners.antminer_stock.driver import AntminerStock
 from drivers.miners.pyasic_any.driver import PyasicMiner
 from drivers.miners.pyasic_any.port import PyasicPort
+from drivers.miners.whatsminer_v2 import frame as whatsminer_v2_frame
 from drivers.miners.whatsminer_v2.driver import WhatsminerV2
 from drivers.transport.ports import Clock, Http, TcpJson
 
@@ -45,6 +48,13 @@ MINERS: Mapping[str, MinerFactory] = {
     "pyasic": _pyasic,
 }
 """Firmware → driver. `pyasic` is every make that has no driver of its own."""
+
+
+JUDGES: Mapping[str, Judge] = {
+    "antminer-stock": antminer_stock_frame.judge,
+    "whatsminer-v2": whatsminer_v2_frame.judge,
+}
+"""Firmware → what an answer to its prepared Sleep means; these drivers are `FrameMaker`s."""
 
 
 def build_miner(device: MinerDevice, wires: Wires) -> MinerDriver:

@@ -6,11 +6,15 @@ A reply is hostile until it is parsed here: `ReplyError` is the only exception, 
 bounded, and what is missing or senseless becomes None and never 0.
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+
+from drivers.contract.devices import MinerDevice
+from drivers.contract.errors import Unsupported
 
 T = TypeVar("T")
 
@@ -58,6 +62,36 @@ def decode_json(body: bytes, shape: type[T]) -> T:
             return msgspec.json.decode(mended, type=shape)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             raise ReplyError(f"not JSON: {first}") from first
+
+
+def whole(received: bytes, *, is_closed: bool) -> bytes | None:
+    """Return the text that a reply has come to, or None while it may go on.
+
+    It ends at a NUL byte, at a complete JSON text or when the peer closes.
+    """
+    text, ended, _ = received.partition(b"\0")
+    text = text.rstrip()
+    if ended or is_closed:
+        return text
+    if not text.endswith((b"}", b"]")):
+        return None
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return text
+
+
+def address(device: MinerDevice) -> str:
+    """Return the IP address of a device. Raises Unsupported when the inventory has a name.
+
+    A name would have to be looked up at the very moment at which nothing may be waited for.
+    """
+    try:
+        return str(ipaddress.ip_address(device.host))
+    except ValueError:
+        detail = f"{device.host!r} is a name; write its IP address into the inventory"
+        raise Unsupported(device.miner_id, "prepare", detail) from None
 
 
 def check_status(entries: Sequence[StatusEntry]) -> None:

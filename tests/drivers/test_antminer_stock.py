@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from drivers.contract.commands import AlreadySo, Applied, Refused, Sleep, Unconfirmed, Wake
+from drivers.contract.errors import Malformed
 from drivers.contract.readings import WorkMode
 from drivers.miners.antminer_stock import codec
 from drivers.miners.antminer_stock.driver import AntminerStock
@@ -101,6 +102,16 @@ def test_each_key_is_written_in_the_type_that_the_firmware_has(
 def test_already_so_writes_nothing(web, driver, virtually) -> None:
     web.config |= {"bitmain-work-mode": "1", "miner-mode": "1"}
     assert virtually(driver.apply(Sleep())) == AlreadySo()
+    assert virtually(driver.prepare()) == AlreadySo()
+    assert web.writes == []
+
+
+def test_no_frame_is_prepared_where_the_device_asks_for_no_login(web, driver, virtually) -> None:
+    with pytest.raises(Malformed, match="HTTP status 200 without a digest challenge"):
+        virtually(driver.prepare())
+    web.config.pop("pools")
+    with pytest.raises(Malformed, match="configuration without pools"):
+        virtually(driver.prepare())
     assert web.writes == []
 
 

@@ -8,7 +8,8 @@
 The firmware reports no power: `power_w` is always None.
 """
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from drivers.contract.commands import (
@@ -25,10 +26,12 @@ from drivers.contract.commands import (
 )
 from drivers.contract.devices import Login, MinerDevice
 from drivers.contract.errors import DeviceError, Malformed, Unauthorized, Unreachable
+from drivers.contract.frames import SleepFrame
 from drivers.contract.readings import MinerReading, WorkMode
-from drivers.miners.antminer_stock import codec
+from drivers.miners.antminer_stock import codec, frame
 from drivers.miners.cgminer import ReplyError
 from drivers.miners.outcomes import refused_by
+from drivers.transport.digest import parse_challenge
 from drivers.transport.ports import Clock, Endpoint, Http, TcpJson
 
 T = TypeVar("T")
@@ -38,6 +41,9 @@ FACTORY_LOGIN = Login(username="root", password="root")  # noqa: S106 - printed 
 
 WRITE_DEADLINE_S_MIN = 35.0
 """The configuration write answers after about 21 s (asic-rs pull requests 249 and 251)."""
+
+CHALLENGE_LIFE_S = 300.0
+"""lighttpd takes a nonce for ten minutes; half of it is left for the frame."""
 
 _RPC_PORT = 4028
 _HTTP_PORT = 80
@@ -74,6 +80,8 @@ class AntminerStock:
         self._config_due_s = 0.0
         self._identity: codec.Identity | None = None
         self._identity_due_s = 0.0
+        self._challenge: Mapping[str, str] = {}
+        self._challenge_due_s = 0.0
 
     async def read(self) -> MinerReading:
         """Read the live values. Raises DeviceError; costs at most the profile's read deadline."""
@@ -128,6 +136,46 @@ class AntminerStock:
         finally:
             self._is_applying = False
             self._config_due_s = 0.0
+
+    async def prepare(self) -> SleepFrame | AlreadySo:
+        """Read the configuration and build its write with the mode Sleep.
+
+        See `drivers.contract.frames.FrameMaker`; takes two requests, or three when the challenge
+        is new.
+        """
+        read_at_s = self._clock.monotonic_s()
+        until_s = read_at_s + self._device.profile.read_deadline_s
+        config = await self._read_config(until_s)
+        if config.shows(codec.RAW_SLEEP) and config.has_both_keys:
+            return AlreadySo()
+        if read_at_s >= self._challenge_due_s:
+            self._challenge = await self._read_challenge(until_s)
+            self._challenge_due_s = read_at_s + CHALLENGE_LIFE_S
+        return frame.sleep_frame(
+            self._device,
+            self._web.port,
+            config,
+            self._login,
+            self._challenge,
+            cnonce=secrets.token_hex(8),
+            read_at_s=read_at_s,
+            answer_deadline_s=self._device.profile.command_deadline_s,
+        )
+
+    async def _read_challenge(self, until_s: float) -> Mapping[str, str]:
+        path = codec.CONFIG_PATH
+        reply = await self._http.request(
+            self._web,
+            "GET",
+            path,
+            deadline_s=self._left_s(self._web, path, until_s),
+            bytes_max=_REPLY_BYTES_MAX,
+        )
+        found = parse_challenge(reply.headers.get("www-authenticate", ""))
+        if reply.status != 401 or found is None:
+            detail = f"HTTP status {reply.status} without a digest challenge"
+            raise Malformed(self._device.miner_id, path, detail)
+        return found
 
     async def _set_mode(self, raw_mode: str) -> Outcome:
         until_s = self._clock.monotonic_s() + self._device.profile.command_deadline_s

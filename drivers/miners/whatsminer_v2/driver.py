@@ -35,10 +35,11 @@ from drivers.contract.errors import (
     Unauthorized,
     Unreachable,
 )
+from drivers.contract.frames import SleepFrame
 from drivers.contract.readings import MinerReading, WorkMode
 from drivers.miners.cgminer import ReplyError
 from drivers.miners.outcomes import after_sending, refused_by
-from drivers.miners.whatsminer_v2 import cipher, codec
+from drivers.miners.whatsminer_v2 import cipher, codec, frame
 from drivers.transport.ports import Clock, Endpoint, TcpJson
 
 T = TypeVar("T")
@@ -51,6 +52,9 @@ The miner refuses them while this one stands.
 
 TOKEN_LIFE_S = 1_500.0
 """A token lives 30 minutes (API manual); 25 leave room for a slow miner."""
+
+TOKEN_REST_S = 300.0
+"""A Sleep is prepared with a token that has at least this long to live."""
 
 _RPC_PORT = 4028
 _REPLY_BYTES_MAX = 262_144
@@ -125,6 +129,14 @@ class WhatsminerV2:
         finally:
             self._is_applying = False
 
+    async def prepare(self) -> SleepFrame:
+        """Seal a Sleep with a token that lasts; see `drivers.contract.frames.FrameMaker`."""
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._token_until_s - TOKEN_REST_S:
+            self._token = None
+        token, _ = await self._valid_token(now_s + self._device.profile.read_deadline_s)
+        return frame.sleep_frame(self._device, self._rpc.port, token, self._token_until_s)
+
     async def _carry_out(self, command: Command, until_s: float) -> Outcome:
         """Errors that are raised from here came before anything was sent."""
         status = await self._ask("status", codec.decode_status, until_s)
@@ -132,9 +144,7 @@ class WhatsminerV2:
             case Sleep():
                 if status.is_off:
                     return AlreadySo()
-                # The answer is asked for before the boards are cut: afterwards some builds say
-                # nothing.
-                return await self._send("power_off", {"respbefore": "true"}, until_s)
+                return await self._send(*frame.SLEEP, until_s)
             case Wake():
                 return await self._wake(command, status, until_s)
             case LimitPower(power_w=power_w):

@@ -1,0 +1,51 @@
+"""A Sleep made ready beforehand: bytes that need no reading, no login and no thought when it is
+time.
+
+    prepare() ─▶ SleepFrame ─▶ sent on a fresh connection ─▶ judge(frame, reply so far) ─▶ Outcome
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from drivers.contract.commands import AlreadySo, Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SleepFrame:
+    """One miner's Sleep as it goes on the wire.
+
+    It carries a login of the moment, so neither bytes nor key are ever shown. After `valid_until_s`
+    (CLOCK_MONOTONIC) the login may have expired, or a stored configuration inside may have been
+    changed by a person: it must not be sent any more. `answer_deadline_s` is how long the device
+    may take to answer, counted from the moment at which the connection is begun. `reply_key` opens
+    an encrypted answer.
+    """
+
+    miner_id: str
+    firmware: str
+    host: str
+    port: int
+    request: bytes = field(repr=False)
+    valid_until_s: float
+    answer_deadline_s: float
+    reply_key: bytes = field(default=b"", repr=False)
+
+
+Judge = Callable[[SleepFrame, bytes, bool], Outcome | None]
+"""What a reply means: (frame, everything received, whether the peer has closed).
+
+None: not whole yet. Never raises; `Refused` with UNAUTHORIZED says that the prepared login did not
+hold and nothing was carried out. With the peer closed it always answers.
+"""
+
+
+class FrameMaker(Protocol):
+    """A driver that can prepare."""
+
+    async def prepare(self) -> SleepFrame | AlreadySo:
+        """Log in and read what the frame needs. Raises DeviceError; at most the read deadline.
+
+        AlreadySo: the miner's stored state is asleep, there is nothing to prepare.
+        """
+        ...

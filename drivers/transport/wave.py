@@ -1,0 +1,231 @@
+"""Sends prepared commands to thousands of miners in one linear wave.
+
+    next 64 ─▶ connect ─▶ send at once ─▶ wait, holding nothing back ─▶ judged | deadline
+       ▲                                                        │
+       └──────────── begun while earlier ones still wait ◀──────┘
+
+A miner that hangs costs its own socket and nobody's turn. All at once would be worse for everybody:
+every connection would be made before the first command left, and the load would fall in one step
+instead of along a line.
+"""
+
+import errno
+import heapq
+import select
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from drivers.contract.commands import Outcome, RefusalReason, Refused, Unconfirmed
+from drivers.contract.frames import Judge, SleepFrame
+
+WAVE = 64
+"""Connections begun before answers are looked at; measured as the quickest batch and the most even
+line.
+"""
+
+REPLY_BYTES_MAX = 65_536
+"""An answer to one command has some hundred bytes; an HTTP answer with its headers under 2 KiB."""
+
+_READ_BYTES = 16_384
+_TURN_S_MAX = 0.05
+_OUT_OF_SOCKETS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
+
+Answered = Callable[[SleepFrame, Outcome], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    frame: SleepFrame
+    link: socket.socket
+    judge: Judge
+    until_s: float
+    unsent: bytes
+    connected: bool = False
+    received: bytearray = field(default_factory=bytearray)
+
+
+def send_wave(
+    frames: Iterable[SleepFrame],
+    judges: Mapping[str, Judge],
+    answered: Answered,
+    *,
+    open_max: int,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Send every frame once; return when each has its outcome. Blocks: run it in a thread.
+
+    `judges` by firmware. At most `open_max` sockets are open; when more are needed, the one that
+    has waited longest for an answer is let go as Unconfirmed, for the command itself has left. A
+    frame whose time is over is not sent: Refused with UNAUTHORIZED. `stopped` is looked at between
+    turns; what is still open then is Unconfirmed.
+    """
+    with select.epoll() as poller:
+        _Wave(judges, answered, open_max, poller).run(iter(frames), stopped)
+
+
+class _Wave:
+    def __init__(
+        self, judges: Mapping[str, Judge], answered: Answered, open_max: int, poller: select.epoll
+    ) -> None:
+        self._judges = judges
+        self._answered = answered
+        self._open_max = open_max
+        self._poller = poller
+        self._open: dict[int, _Call] = {}
+        self._waiting: OrderedDict[int, _Call] = OrderedDict()
+        self._deadlines: list[tuple[float, int, _Call]] = []
+        self._begun = 0
+
+    def run(self, frames: Iterable[SleepFrame], stopped: Callable[[], bool]) -> None:
+        left = iter(frames)
+        more = True
+        while more or self._open:
+            if stopped():
+                break
+            more = more and self._begin_wave(left)
+            self._turn(0.0 if more else self._patience_s())
+            self._expire()
+        for call in list(self._open.values()):
+            self._end(call, _unanswered(call, "this process ended before the answer"))
+        for frame in left:
+            detail = "this process ended before it was sent"
+            self._answered(frame, Refused(reason=RefusalReason.UNREACHABLE, detail=detail))
+
+    def _begin_wave(self, left: Iterable[SleepFrame]) -> bool:
+        """Begin up to `WAVE` calls; whether there may be more."""
+        wave = list(islice(left, WAVE))
+        for frame in wave:
+            self._begin(frame)
+        return len(wave) == WAVE
+
+    def _begin(self, frame: SleepFrame) -> None:
+        if time.monotonic() >= frame.valid_until_s:
+            detail = "the prepared command is too old to be sent"
+            self._answered(frame, Refused(reason=RefusalReason.UNAUTHORIZED, detail=detail))
+            return
+        while len(self._open) >= self._open_max and self._waiting:
+            self._let_go()
+        try:
+            link = self._socket(frame.host)
+        except OSError as error:
+            self._answered(frame, _unreachable(f"no socket: {error}"))
+            return
+        failure = link.connect_ex((frame.host, frame.port))
+        if failure not in {0, errno.EINPROGRESS}:
+            link.close()
+            self._answered(frame, _unreachable(_said(failure)))
+            return
+        call = _Call(
+            frame=frame,
+            link=link,
+            judge=self._judges[frame.firmware],
+            until_s=time.monotonic() + frame.answer_deadline_s,
+            unsent=frame.request,
+        )
+        self._begun += 1
+        self._open[link.fileno()] = call
+        heapq.heappush(self._deadlines, (call.until_s, self._begun, call))
+        self._poller.register(link.fileno(), select.EPOLLOUT)
+
+    def _socket(self, host: str) -> socket.socket:
+        while True:
+            try:
+                return _open_socket(host)
+            except OSError as error:
+                if error.errno not in _OUT_OF_SOCKETS or not self._waiting:
+                    raise
+                self._let_go()
+
+    def _let_go(self) -> None:
+        call = next(iter(self._waiting.values()))
+        self._end(call, Unconfirmed(detail="sent; too many connections to wait for its answer"))
+
+    def _patience_s(self) -> float:
+        if not self._deadlines:
+            return 0.0
+        return min(max(self._deadlines[0][0] - time.monotonic(), 0.0), _TURN_S_MAX)
+
+    def _turn(self, patience_s: float) -> None:
+        for handle, events in self._poller.poll(patience_s, maxevents=max(WAVE * 4, 1)):
+            call = self._open.get(handle)
+            if call is None:
+                continue
+            if call.unsent and not events & (select.EPOLLERR | select.EPOLLHUP):
+                self._send(call)
+            elif not call.connected:
+                failure = call.link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                self._end(call, _unreachable(_said(failure)))
+            else:
+                self._receive(call)
+
+    def _send(self, call: _Call) -> None:
+        try:
+            sent = call.link.send(call.unsent)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(call, _lost(call, error))
+            return
+        call.connected = True
+        call.unsent = call.unsent[sent:]
+        if not call.unsent:
+            handle = call.link.fileno()
+            self._waiting[handle] = call
+            self._poller.modify(handle, select.EPOLLIN)
+
+    def _receive(self, call: _Call) -> None:
+        try:
+            chunk = call.link.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(call, _lost(call, error))
+            return
+        call.received += chunk
+        if len(call.received) > REPLY_BYTES_MAX:
+            detail = f"sent; the answer is larger than {REPLY_BYTES_MAX} bytes"
+            self._end(call, Unconfirmed(detail=detail))
+            return
+        outcome = call.judge(call.frame, bytes(call.received), not chunk)
+        if outcome is not None:
+            self._end(call, outcome)
+
+    def _expire(self) -> None:
+        now_s = time.monotonic()
+        while self._deadlines and self._deadlines[0][0] <= now_s:
+            _, _, call = heapq.heappop(self._deadlines)
+            if self._open.get(call.link.fileno()) is call:
+                said = f"no answer within {call.frame.answer_deadline_s:g} s"
+                self._end(call, _unanswered(call, said))
+
+    def _end(self, call: _Call, outcome: Outcome) -> None:
+        handle = call.link.fileno()
+        del self._open[handle]
+        self._waiting.pop(handle, None)
+        call.link.close()
+        self._answered(call.frame, outcome)
+
+
+def _open_socket(host: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+def _unreachable(detail: str) -> Refused:
+    return Refused(reason=RefusalReason.UNREACHABLE, detail=detail)
+
+
+def _unanswered(call: _Call, said: str) -> Outcome:
+    return Unconfirmed(detail=f"sent; {said}") if call.connected else _unreachable(said)
+
+
+def _lost(call: _Call, error: OSError) -> Outcome:
+    return _unanswered(call, f"connection lost: {error.strerror or error}")
+
+
+def _said(failure: int) -> str:
+    return errno.errorcode.get(failure, str(failure)) if failure else "the connection was refused"

@@ -1,0 +1,250 @@
+"""The wave of prepared commands against peers that behave and peers that do not."""
+
+import errno
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from drivers.contract.commands import (
+    AlreadySo,
+    Applied,
+    Outcome,
+    RefusalReason,
+    Refused,
+    Unconfirmed,
+)
+from drivers.contract.frames import SleepFrame
+from drivers.transport import wave
+from drivers.transport.wave import REPLY_BYTES_MAX, WAVE, send_wave
+
+PATIENCE_S = 30.0
+
+
+def judge(_frame: SleepFrame, received: bytes, is_closed: bool) -> Outcome | None:
+    """`OK` is a yes, anything that is closed without it is not known."""
+    if received.startswith(b"OK"):
+        return Applied()
+    return Unconfirmed(detail="closed") if is_closed else None
+
+
+class Peer:
+    """A listener whose connections `serve` is called with, each in a thread of its own."""
+
+    def __init__(self, serve) -> None:
+        self.received: list[bytes] = []
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1_024)
+        self.port = self.listener.getsockname()[1]
+        self._serve = serve
+        self._links: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                link, _ = self.listener.accept()
+            except OSError:
+                return
+            self._links.append(link)
+            thread = threading.Thread(target=self._talk, args=(link,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _talk(self, link: socket.socket) -> None:
+        try:
+            self.received.append(link.recv(65_536))
+            self._serve(link)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for link in self._links:
+            link.close()
+
+
+@contextmanager
+def peer(serve) -> Iterator[Peer]:
+    there = Peer(serve)
+    try:
+        yield there
+    finally:
+        there.close()
+
+
+def yes(link: socket.socket) -> None:
+    link.sendall(b"OK\0")
+    link.close()
+
+
+def hang(link: socket.socket) -> None:
+    time.sleep(PATIENCE_S)
+
+
+def flood(link: socket.socket) -> None:
+    for _ in range(160):
+        link.sendall(b"x" * 65_536)
+
+
+def hang_up(link: socket.socket) -> None:
+    link.close()
+
+
+def frame_to(port: int, number: int = 0, **changes) -> SleepFrame:
+    values = {
+        "miner_id": f"m{number}",
+        "firmware": "any",
+        "host": "127.0.0.1",
+        "port": port,
+        "request": b"sleep",
+        "valid_until_s": time.monotonic() + 600.0,
+        "answer_deadline_s": PATIENCE_S,
+    }
+    return SleepFrame(**(values | changes))
+
+
+def outcomes_of(frames, *, open_max=1_000, stopped=lambda: False):
+    found: dict[str, Outcome] = {}
+
+    def answered(frame: SleepFrame, outcome: Outcome) -> None:
+        assert frame.miner_id not in found, "one outcome a frame"
+        found[frame.miner_id] = outcome
+
+    send_wave(frames, {"any": judge}, answered, open_max=open_max, stopped=stopped)
+    return found
+
+
+def test_every_frame_is_sent_once_and_has_its_outcome():
+    with peer(yes) as there:
+        frames = [frame_to(there.port, number) for number in range(3 * WAVE + 5)]
+        found = outcomes_of(frames)
+        assert list(found.values()) == [Applied()] * len(frames)
+        assert there.received == [b"sleep"] * len(frames)
+
+
+def test_an_empty_wave_is_over_at_once():
+    assert outcomes_of([]) == {}
+
+
+def test_those_that_hang_cost_nobody_their_turn():
+    with peer(yes) as well, peer(hang) as ill:
+        # The first two waves hang whole: a slot held while waiting would stop everything.
+        frames = [frame_to(ill.port, n, answer_deadline_s=3.0) for n in range(2 * WAVE)]
+        frames += [frame_to(well.port, n) for n in range(2 * WAVE, 3 * WAVE)]
+        order: list[str] = []
+        send_wave(
+            frames, {"any": judge}, lambda frame, _: order.append(frame.miner_id), open_max=1_000
+        )
+        answered_first = set(order[:WAVE])
+        assert answered_first == {f"m{n}" for n in range(2 * WAVE, 3 * WAVE)}
+        assert len(ill.received) == 2 * WAVE, "they have their command all the same"
+
+
+@pytest.mark.parametrize(
+    ("serve", "said"),
+    [
+        (flood, f"sent; the answer is larger than {REPLY_BYTES_MAX} bytes"),
+        (hang_up, "closed"),
+    ],
+)
+def test_a_senseless_answer_is_not_known(serve, said):
+    with peer(serve) as ill, peer(yes) as well:
+        found = outcomes_of([frame_to(ill.port, 0), frame_to(well.port, 1)])
+        assert found == {"m0": Unconfirmed(detail=said), "m1": Applied()}
+
+
+def test_silence_is_not_known_and_a_closed_port_is_certain():
+    with peer(hang) as ill:
+        free = socket.create_server(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        frames = [frame_to(ill.port, 0, answer_deadline_s=0.3), frame_to(port, 1)]
+        found = outcomes_of(frames)
+        assert found["m0"] == Unconfirmed(detail="sent; no answer within 0.3 s")
+        refused = found["m1"]
+        assert isinstance(refused, Refused)
+        assert refused.reason is RefusalReason.UNREACHABLE
+
+
+def test_a_connection_that_never_stands_is_certain():
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = listener.getsockname()[1]
+        for _ in range(2):  # nobody accepts: the queue is full and further calls wait for ever
+            link = stack.enter_context(socket.socket())
+            link.setblocking(False)
+            link.connect_ex(("127.0.0.1", port))
+        (refused,) = outcomes_of([frame_to(port, answer_deadline_s=0.3)]).values()
+        assert refused == Refused(reason=RefusalReason.UNREACHABLE, detail="no answer within 0.3 s")
+
+
+def test_a_frame_whose_time_is_over_is_not_sent():
+    with peer(yes) as there:
+        (refused,) = outcomes_of([frame_to(there.port, valid_until_s=0.0)]).values()
+        assert isinstance(refused, Refused)
+        assert refused.reason is RefusalReason.UNAUTHORIZED
+        assert there.received == []
+
+
+def test_with_few_sockets_the_oldest_answer_is_given_up_and_every_command_leaves():
+    with peer(hang) as there:
+        frames = [frame_to(there.port, n, answer_deadline_s=2.0) for n in range(3 * WAVE)]
+        found = outcomes_of(frames, open_max=WAVE)
+        given_up = Unconfirmed(detail="sent; too many connections to wait for its answer")
+        assert len(found) == len(frames)
+        assert list(found.values()).count(given_up) >= 2 * WAVE
+        assert all(isinstance(outcome, Unconfirmed) for outcome in found.values())
+
+
+def test_a_process_out_of_sockets_gives_up_answers_too(monkeypatch):
+    real, left = wave._open_socket, iter([True] * WAVE + [False, True] * 2 * WAVE)
+
+    def scarce(host):
+        if not next(left):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(host)
+
+    with peer(hang) as there:
+        frames = [frame_to(there.port, n, answer_deadline_s=2.0) for n in range(2 * WAVE)]
+        monkeypatch.setattr(wave, "_open_socket", scarce)
+        found = outcomes_of(frames)
+        assert len(found) == len(frames)
+        assert all(isinstance(outcome, Unconfirmed) for outcome in found.values())
+
+
+def test_without_any_socket_a_command_has_certainly_not_left(monkeypatch):
+    def none(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    frames = [frame_to(1)]
+    monkeypatch.setattr(wave, "_open_socket", none)
+    (refused,) = outcomes_of(frames).values()
+    assert isinstance(refused, Refused)
+    assert "Too many open files" in refused.detail
+
+
+def test_a_process_that_ends_says_what_left_and_what_did_not():
+    with peer(hang) as there:
+        turns = iter(range(100))
+        frames = [frame_to(there.port, n) for n in range(3 * WAVE)]
+        found = outcomes_of(frames, stopped=lambda: next(turns) == 2)
+        unsent = [name for name, outcome in found.items() if isinstance(outcome, Refused)]
+        assert len(found) == len(frames)
+        assert set(unsent) >= {f"m{n}" for n in range(2 * WAVE, 3 * WAVE)}
+
+
+def test_already_so_is_an_answer_too():
+    with peer(yes) as there:
+        found: list[Outcome] = []
+        send_wave(
+            [frame_to(there.port)],
+            {"any": lambda *_: AlreadySo()},
+            lambda _, outcome: found.append(outcome),
+            open_max=10,
+        )
+        assert found == [AlreadySo()]
