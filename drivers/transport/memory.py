@@ -14,6 +14,7 @@ from typing import TypeVar
 from drivers.contract.devices import Login
 from drivers.contract.errors import DeviceRefused, Malformed, Unreachable
 from drivers.transport.digest import authorization, parse_challenge
+from drivers.transport.grpc_status import OK, operation_of, status_error
 from drivers.transport.ports import Endpoint, HttpReply
 
 T = TypeVar("T")
@@ -49,6 +50,25 @@ class HttpAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcQuestion:
+    """One unary gRPC call: `/package.Service/Method`, metadata in lower case, and the message."""
+
+    path: str
+    metadata: Mapping[str, str]
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcAnswer:
+    """A message, or a gRPC `status` with its text; neither is a peer that never answers."""
+
+    message: bytes | None
+    status: int = OK
+    text: str = ""
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegistersQuestion:
     """One Modbus read: function 3 or 4, 0-based address, count of 16-bit words."""
 
@@ -71,6 +91,7 @@ class RegistersAnswer:
 
 TcpHandler = Callable[[str, int, bytes], Answer]
 HttpHandler = Callable[[str, int, HttpQuestion], HttpAnswer]
+GrpcHandler = Callable[[str, int, GrpcQuestion], GrpcAnswer]
 RegistersHandler = Callable[[str, int, RegistersQuestion], RegistersAnswer]
 
 
@@ -158,6 +179,39 @@ class MemoryHttp:
         question = HttpQuestion(method=method, path=path, headers=sent, body=body or b"")
         answer = self._handler(endpoint.host, endpoint.port, question)
         return await _said(answer.reply, answer.after_s)
+
+
+class MemoryGrpc:
+    """In-memory `Grpc`: `handler(host, port, GrpcQuestion) -> GrpcAnswer`."""
+
+    def __init__(self, handler: GrpcHandler) -> None:
+        self._handler = handler
+
+    async def unary(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        message: bytes,
+        *,
+        metadata: Mapping[str, str],
+        deadline_s: float,
+        bytes_max: int,
+    ) -> bytes:
+        """See `drivers.transport.ports.Grpc.unary`."""
+        operation = operation_of(path)
+        question = GrpcQuestion(path=path, metadata=dict(metadata), message=message)
+
+        async def ask() -> GrpcAnswer:
+            answer = self._handler(endpoint.host, endpoint.port, question)
+            silent = answer.message is None and answer.status == OK
+            return await _said(None if silent else answer, answer.after_s)
+
+        answer = await _bounded(ask(), endpoint, operation, deadline_s)
+        if answer.message is None:
+            raise status_error(endpoint, path, answer.status, answer.text)
+        if len(answer.message) > bytes_max:
+            raise Malformed(endpoint.device, operation, f"reply larger than {bytes_max} bytes")
+        return answer.message
 
 
 class MemoryModbus:

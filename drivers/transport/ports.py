@@ -63,6 +63,27 @@ class Http(Protocol):
         ...
 
 
+class Grpc(Protocol):
+    """One unary gRPC call over a short connection without TLS, as miners serve it."""
+
+    async def unary(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        message: bytes,
+        *,
+        metadata: Mapping[str, str],
+        deadline_s: float,
+        bytes_max: int,
+    ) -> bytes:
+        """Call `/package.Service/Method` with one message and return the reply's message.
+
+        `metadata` has lower-case names. A status other than OK is raised as the DeviceError that
+        `drivers.transport.grpc_status` gives it.
+        """
+        ...
+
+
 class Modbus(Protocol):
     """Modbus TCP with one persistent connection an endpoint and one outstanding request.
 
