@@ -44,6 +44,17 @@ class PollPace:
     reads_max: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """One read that has ended: when it was due and when it began, both by the monotonic clock."""
+
+    miner_id: str
+    due_s: float
+    begun_s: float
+    missed: int
+    """Failed reads in a row, this one included; 0: it was read."""
+
+
 class MinerPoll:
     """The polling of the fleet."""
 
@@ -55,14 +66,16 @@ class MinerPoll:
         pace: PollPace,
         rng: random.Random,
         heard: Callable[[MinerReading], None] | None = None,
+        ended: Callable[[Polled], None] | None = None,
     ) -> None:
-        """`heard` is told of every reading; it must not raise."""
+        """`heard` is told of every reading, `ended` of every read; neither may raise."""
         self._drivers = drivers
         self._slots = slots
         self._clock = clock
         self._pace = pace
         self._rng = rng
         self._heard = heard
+        self._ended = ended
         self._due_s: dict[str, float] = {}
         self._queue: list[tuple[float, str]] = []
         self._hastened: frozenset[str] = frozenset()
@@ -106,10 +119,10 @@ class MinerPoll:
             if self._due_s.get(miner_id) != due_s or miner_id in self._reading:
                 continue
             del self._due_s[miner_id]
-            task = asyncio.create_task(self._read(miner_id), name=f"read {miner_id}")
+            task = asyncio.create_task(self._read(miner_id, due_s), name=f"read {miner_id}")
             self._reading[miner_id] = task
 
-    async def _read(self, miner_id: str) -> None:
+    async def _read(self, miner_id: str, due_s: float) -> None:
         begun_s, missed = self._clock.monotonic_s(), 0
         try:
             async with asyncio.timeout(_HUNG_S):
@@ -126,6 +139,8 @@ class MinerPoll:
             _log.exception("miner_driver_failed", miner=miner_id)
         finally:
             self._reading.pop(miner_id, None)
+        if self._ended is not None:
+            self._ended(Polled(miner_id=miner_id, due_s=due_s, begun_s=begun_s, missed=missed))
         hastened = miner_id in self._hastened
         period_s = self._pace.order_period_s if hastened else self._pace.period_s
         period_s *= min(2.0 ** max(0, missed - (_AWAY_MAX if hastened else 1)), _BACKOFF_MAX)

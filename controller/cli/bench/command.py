@@ -9,15 +9,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from controller import log
 from controller.app.site import keep_what_stays
-from controller.cli.bench import report
+from controller.cli.bench import poll as poll_bench
+from controller.cli.bench import poll_report, report
 from controller.cli.bench.fleet import build_plant
+from controller.cli.bench.peer import MINERS_MAX, PeerError
 from controller.cli.bench.tick import Stopwatch, WrongDecisionsError, play, play_idle, prove
 from controller.cli.bench.world import World
 from controller.cli.options import JsonOption, fail
 from controller.power.decide import decide
 from controller.site.journal import Journal
 from controller.site.journal_schema import JournalError
+from drivers.contract.errors import DeviceError
 from drivers.profiles import ProfileError, load_catalogue
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine; exit 0 whatever the figures.")
@@ -45,6 +49,36 @@ def tick(
         print(jsonlib.dumps(result, ensure_ascii=False))
     else:
         Console().print(report.render(result))
+
+
+@app.command()
+def poll(
+    *,
+    miners: Annotated[
+        int, typer.Option(min=20, max=MINERS_MAX, help="Size of the fleet.")
+    ] = 10_000,
+    period_s: Annotated[
+        float, typer.Option(min=0.2, max=3_600, help="Each is read so often.")
+    ] = 5.0,
+    latency_ms: Annotated[
+        float, typer.Option(min=0, max=1_000, help="A miner thinks so long.")
+    ] = 20.0,
+    hung_percent: Annotated[float, typer.Option(min=0, max=50, help="These never answer.")] = 2.0,
+    seconds: Annotated[
+        float, typer.Option(min=0.2, max=86_400, help="Measured for so long.")
+    ] = 60.0,
+    json: JsonOption = False,
+) -> None:
+    """Poll a fleet over sockets, with telemetry: processor, lateness, memory, connections."""
+    log.configure(as_json=False)
+    try:
+        result = poll_bench.measure(miners, period_s, latency_ms, hung_percent, seconds)
+    except (PeerError, ProfileError, DeviceError, OSError) as error:
+        fail(f"bench poll: {error}")
+    if json:
+        print(jsonlib.dumps(result, ensure_ascii=False))
+    else:
+        Console().print(poll_report.render(result))
 
 
 def measure(miners: int, ticks: int, seed: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ FEEDERS_EACH = 5
 FEEDERS = TRANSFORMERS * FEEDERS_EACH
 ROOT = "plant"
 
-_MIX = (
+MIX = (
     ("antminer-stock", 4, ("Antminer S19 Pro", "Antminer S19j Pro", "Antminer S21")),
     ("whatsminer-v2", 3, ("WhatsMiner M30S++", "WhatsMiner M50S", "WhatsMiner M60S")),
     ("luxos", 2, ("Antminer S19k Pro", "Antminer S19 XP")),
@@ -54,7 +54,7 @@ def build_plant(miners: int, catalogue: Catalogue) -> BenchPlant:
     """
     deck = [
         (catalogue.profile(firmware), [catalogue.model(name) for name in names])
-        for firmware, of_ten, names in _MIX
+        for firmware, of_ten, names in MIX
         for _ in range(of_ten)
     ]
     fleet: dict[str, Miner] = {}

@@ -1,0 +1,106 @@
+"""The C peer and the raw client of the benchmarks, started as processes of their own.
+
+The peer keeps to one core and the client to another where there are two, so that neither pays for
+the other.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+READY_S = 60.0
+"""A first start compiles."""
+BUSY_PERCENT_MIN = 95.0
+"""A raw client with less to do was waiting for the peer: then its figure is the peer's."""
+
+KINDS = {"antminer-stock": 1, "luxos": 2, "whatsminer-v2": 3, "braiins": 4}
+"""Firmware → second octet of its miners' addresses; ten more is a miner that hangs."""
+HUNG = 10
+MINERS_MAX = 65_536
+
+
+class PeerError(Exception):
+    """The peer or the raw client cannot be had; says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One firmware's part of a raw run: its miners, its weight, and the requests of one poll."""
+
+    firmware: str
+    count: int
+    weight: int
+    requests: Sequence[bytes]
+
+    def line(self) -> bytes:
+        """As the raw client reads it."""
+        numbers = f"{KINDS[self.firmware]}\t{self.count}\t{self.weight}".encode()
+        return b"\t".join((numbers, *self.requests)) + b"\n"
+
+
+def host(firmware: str, index: int, *, hung: bool = False) -> str:
+    """Address of one miner of the peer."""
+    return f"127.{KINDS[firmware] + HUNG * hung}.{index >> 8}.{index & 255}"
+
+
+class Peer:
+    """The running peer: a context manager that ends it, by its pid."""
+
+    def __init__(self, core: int | None) -> None:
+        pinned = () if core is None else ("--core", str(core))
+        self._process = subprocess.Popen(  # noqa: S603 - our own
+            [sys.executable, "-m", "simulators.bench", "peer", *pinned],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        ports = self._line()
+        self.rpc_port = int(ports["rpc_port"])
+        self.http_port = int(ports["http_port"])
+
+    def latency(self, latency_ms: float) -> None:
+        """From now on an answer takes so long."""
+        self._tell(f"latency {latency_ms}")
+
+    def report(self) -> dict[str, Any]:
+        """What it did since its start: connections accepted, requests answered, …"""
+        self._tell("report")
+        return self._line()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _tell(self, words: str) -> None:
+        assert self._process.stdin is not None, "started with a pipe"  # noqa: S101
+        self._process.stdin.write(f"{words}\n".encode())
+        self._process.stdin.flush()
+
+    def _line(self) -> dict[str, Any]:
+        assert self._process.stdout is not None, "started with a pipe"  # noqa: S101
+        line = self._process.stdout.readline()
+        if not line:
+            _, said = self._process.communicate(timeout=READY_S)
+            raise PeerError(said.decode(errors="replace").strip() or "the peer ended by itself")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+def raw_poll(peer: Peer, shares: Sequence[Share], seconds: float, core: int | None) -> Any:
+    """Poll flat out with the C client; what it printed. Raises PeerError."""
+    command = [sys.executable, "-m", "simulators.bench", "raw-poll", "--port", str(peer.rpc_port)]
+    command += ["--seconds", str(seconds)]
+    command += [] if core is None else ["--core", str(core)]
+    plan = b"".join(share.line() for share in shares)
+    ran = subprocess.run(  # noqa: S603 - our own
+        command, check=False, capture_output=True, input=plan, timeout=READY_S + seconds
+    )
+    if ran.returncode != 0:
+        raise PeerError(ran.stderr.decode(errors="replace").strip())
+    return json.loads(ran.stdout)

@@ -1,0 +1,82 @@
+"""The object of `naryn bench poll` for people."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_ROWS = (
+    ("polls", "polls in the measured time", ""),
+    ("missed", "missed", ""),
+    ("timeouts", "timeouts of miners that hang", ""),
+    ("failed", "failed, of miners that answer", ""),
+    ("cpu_share", "share of one core", ""),
+    ("cpu_us_per_poll", "processor per poll, all included", "µs"),
+    ("late_p50_ms", "late, median", "ms"),
+    ("late_p99_ms", "late, p99", "ms"),
+    ("loop_lag_p99_ms", "event loop late, p99", "ms"),
+    ("rss_mib", "memory", "MiB"),
+    ("rss_per_miner_kib", "memory per miner", "KiB"),
+    ("connections_per_s", "new connections a second", ""),
+    ("conntrack_entries", "of these a firewall remembers", ""),
+    ("flat_to_raw", "flat out, to the raw limit", "×"),
+    ("fleet_to_raw", "fleet with telemetry, to the raw limit", "×"),
+)
+
+
+def render(result: dict[str, Any]) -> RenderableType:
+    """Figures beside their goals, then each firmware beside its raw limit."""
+    figures, goals = result["figures"], result["goals"]
+    found = {**figures, **result["ratios"]}
+    table = Table(
+        title=f"poll: {figures['miners']} miners every {figures['period_s']:g} s, "
+        f"{figures['hung']} hang, {figures['latency_ms']:g} ms, telemetry on"
+    )
+    for title in ("figure", "value", "goal", "met"):
+        table.add_column(title, justify="left" if title in {"figure", "met"} else "right")
+    for name, label, unit in _ROWS:
+        wanted = f"≤ {goals[name]['at_most']:g}" if name in goals else ""
+        table.add_row(label, _shown(found.get(name), unit), wanted, _met(result["met"], name))
+    lines: list[RenderableType] = [table, _by_firmware(result)]
+    where = result["machine"]
+    core = where["pinned_core"]
+    on = "not pinned to a core" if core is None else f"on core {core}"
+    note = f"{where['cpu']}, {on}, {where['python']}, load {where['load_1m']}"
+    lines.append(Text(note, style="dim"))
+    if result["raw_limit"]["peer_bound"]:
+        said = ", ".join(result["raw_limit"]["peer_bound"])
+        lines.append(Text(f"peer_bound: the raw client waited for its peer ({said}): no ratio."))
+    if figures["left_out"]:
+        said = ", ".join(figures["left_out"])
+        lines.append(Text(f"Left out, without a driver of their own: {said}."))
+    if None in result["met"].values():
+        lines.append(
+            Text("The goals are for 10000 miners every 5 s and 20 s or more.", style="dim")
+        )
+    return Group(*lines)
+
+
+def _by_firmware(result: dict[str, Any]) -> Table:
+    table = Table(title="processor per poll, flat out, µs")
+    for title in ("firmware", "miners", "ours", "raw", "ratio"):
+        table.add_column(title, justify="left" if title == "firmware" else "right")
+    ours = result["figures"]["flat_us_per_poll"]
+    ratios = result["ratios"]["flat_to_raw_by_firmware"]
+    for name, count in result["figures"]["firmwares"].items():
+        raw = result["raw_limit"]["by_firmware"][name]["cpu_us_per_poll"]
+        ratio = _shown(ratios.get(name), "×")
+        table.add_row(name, str(count), f"{ours[name]:.1f}", f"{raw:.1f}", ratio)
+    return table
+
+
+def _shown(value: float | None, unit: str) -> str:
+    return "unknown" if value is None else f"{value:g} {unit}".strip()
+
+
+def _met(met: dict[str, bool | None], name: str) -> str:
+    if name not in met:
+        return ""
+    if met[name] is None:
+        return "not judged"
+    return "[green]met[/green]" if met[name] else "[red]not met[/red]"

@@ -1,0 +1,327 @@
+"""The fleet that is polled, and one measured run of it: the real poll, the real drivers, sockets.
+
+MinerPoll ─► driver ─► SocketTcpJson ─► C peer        the HTTP pages of stock Antminers too
+    └─► Recorder ─► spool on disk ─► InfluxWriter ─► C peer (answers 204)
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from controller.app.site import keep_what_stays
+from controller.cli.bench.fleet import BenchPlant
+from controller.cli.bench.peer import Peer, host
+from controller.clock import SystemClock
+from controller.site.poll import MinerPoll, Polled, PollPace
+from controller.site.slots import MinerSlots
+from controller.telemetry.history import History
+from controller.telemetry.influx import InfluxWriter
+from controller.telemetry.keeper import SpoolKeeper
+from controller.telemetry.outlet import Outlet, until
+from controller.telemetry.recorder import Recorder
+from controller.telemetry.series import KnownMiner, MinerSeries, SiteSeries
+from controller.telemetry.verdict import Address
+from drivers.contract.devices import MinerDevice, MinerDriver
+from drivers.contract.errors import DeviceError
+from drivers.miners.pyasic_any.parent import PyasicChild
+from drivers.registry import Wires, build_miner, drives_by_pyasic
+from drivers.transport.http import SocketHttp
+from drivers.transport.ports import Endpoint
+from drivers.transport.tcp_json import SocketTcpJson
+
+READS_MAX = 2_048
+LAG_PROBE_S = 0.005
+FLAT_IN_FLIGHT = 200
+_SPOOL_BYTES_MAX = 256 * 1024 * 1024
+_WARM_UP_PERIODS_MAX = 6.0
+
+
+class CountedTcp:
+    """The fleet's transport; counts the exchanges of each miner and keeps the last requests."""
+
+    def __init__(self) -> None:
+        self._inner = SocketTcpJson()
+        self.exchanges: dict[str, int] = {}
+        self.requests: dict[str, list[bytes]] | None = None
+
+    def exchange(
+        self, endpoint: Endpoint, request: bytes, *, deadline_s: float, bytes_max: int
+    ) -> Coroutine[Any, Any, bytes]:
+        """As the port says."""
+        device = endpoint.device
+        self.exchanges[device] = self.exchanges.get(device, 0) + 1
+        if self.requests is not None:
+            self.requests.setdefault(device, []).append(request)
+        return self._inner.exchange(endpoint, request, deadline_s=deadline_s, bytes_max=bytes_max)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolledFleet:
+    """Drivers on one transport. `left_out`: firmwares that have no driver of their own."""
+
+    plant: BenchPlant
+    tcp: CountedTcp
+    http: SocketHttp
+    clock: SystemClock
+    drivers: dict[str, MinerDriver]
+    firmware_of: dict[str, str]
+    hung: frozenset[str]
+    left_out: tuple[str, ...]
+
+    def of(self, firmware: str) -> list[MinerDriver]:
+        """Drivers of the miners of one firmware that answer."""
+        return [
+            driver
+            for name, driver in self.drivers.items()
+            if self.firmware_of[name] == firmware and name not in self.hung
+        ]
+
+    @property
+    def firmwares(self) -> dict[str, int]:
+        """Miners by firmware, those that hang included."""
+        found: dict[str, int] = {}
+        for firmware in self.firmware_of.values():
+            found[firmware] = found.get(firmware, 0) + 1
+        return found
+
+
+def build_polled(plant: BenchPlant, peer: Peer, hung_percent: float) -> PolledFleet:
+    """A driver for each miner of the plant; the same share of each firmware hangs."""
+    tcp, http, clock = CountedTcp(), SocketHttp(), SystemClock()
+    wires = Wires(tcp=tcp, http=http, pyasic=PyasicChild(), clock=clock)
+    ports = {"rpc": peer.rpc_port, "http": peer.http_port}
+    drivers: dict[str, MinerDriver] = {}
+    firmware_of: dict[str, str] = {}
+    hung, left_out, counts = set(), set(), dict[str, int]()
+    for name, profile in plant.profiles.items():
+        firmware = profile.firmware
+        if drives_by_pyasic(firmware):
+            left_out.add(firmware)
+            continue
+        index = counts.get(firmware, 0)
+        counts[firmware] = index + 1
+        hangs = int((index + 1) * hung_percent / 100.0) > int(index * hung_percent / 100.0)
+        if hangs:
+            hung.add(name)
+        device = MinerDevice(
+            miner_id=name,
+            host=host(firmware, index, hung=hangs),
+            profile=profile,
+            model=plant.models[name],
+            ports=ports,
+        )
+        drivers[name], firmware_of[name] = build_miner(device, wires), firmware
+    return PolledFleet(
+        plant=plant,
+        tcp=tcp,
+        http=http,
+        clock=clock,
+        drivers=drivers,
+        firmware_of=firmware_of,
+        hung=frozenset(hung),
+        left_out=tuple(sorted(left_out)),
+    )
+
+
+async def usual_requests(fleet: PolledFleet) -> dict[str, list[bytes]]:
+    """By firmware: what its driver sends in a poll that reads the live values only.
+
+    Raises DeviceError when the peer does not answer as that firmware.
+    """
+    found: dict[str, list[bytes]] = {}
+    for firmware in fleet.firmwares:
+        driver = fleet.of(firmware)[0]
+        await driver.read()  # the first one asks for more: who it is, its pools
+        fleet.tcp.requests = {}
+        await driver.read()
+        (found[firmware],) = fleet.tcp.requests.values()
+        fleet.tcp.requests = None
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flat:
+    """Polls as fast as one core makes them, without a schedule."""
+
+    polls: int
+    failed: int
+    cpu_us_per_poll: float
+
+
+async def poll_flat(drivers: Sequence[MinerDriver], seconds: float) -> Flat:
+    """Read these in turn, many at once, after each was read once already."""
+    turn, polls, failed = cycle(drivers), 0, 0
+    warm = iter(drivers)
+
+    async def work(source: Iterator[MinerDriver], until_s: float) -> None:
+        nonlocal polls, failed
+        for driver in source:
+            try:
+                await driver.read()
+                polls += 1
+            except DeviceError:
+                failed += 1
+            if time.monotonic() >= until_s:
+                return
+
+    await asyncio.gather(*(work(warm, float("inf")) for _ in range(FLAT_IN_FLIGHT)))
+    polls, failed = 0, 0
+    cpu_ns, until_s = time.process_time_ns(), time.monotonic() + seconds
+    await asyncio.gather(*(work(turn, until_s) for _ in range(FLAT_IN_FLIGHT)))
+    spent_us = (time.process_time_ns() - cpu_ns) / 1e3
+    return Flat(polls=polls, failed=failed, cpu_us_per_poll=spent_us / max(1, polls))
+
+
+@dataclass(slots=True, kw_only=True)
+class Ran:
+    """What the measured seconds of a run showed."""
+
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    polls: int = 0
+    missed: int = 0
+    timeouts: int = 0
+    failed: int = 0
+    late_ms: list[float] = field(default_factory=list)
+    """By poll: from its due time to its end, less the latency of each of its exchanges."""
+    begun_late_ms: list[float] = field(default_factory=list)
+    lag_ms: list[float] = field(default_factory=list)
+    connections: int = 0
+    lines_lost: int = 0
+    rss_mib: float = 0.0
+
+
+class Watch:
+    """Hears of every read that ends, and notes those of the measured seconds."""
+
+    def __init__(self, fleet: PolledFleet, latency_ms: float, period_s: float) -> None:
+        self.ran = Ran()
+        self.measuring = False
+        self.last_begun_s: dict[str, float] = {}
+        self._fleet = fleet
+        self._latency_s = latency_ms / 1e3
+        self._period_s = period_s
+        self._before: dict[str, int] = {}
+
+    def ended(self, polled: Polled) -> None:
+        """Note one."""
+        name, ran = polled.miner_id, self.ran
+        exchanges = self._fleet.tcp.exchanges.get(name, 0)
+        made = exchanges - self._before.get(name, 0)
+        self._before[name] = exchanges
+        self.last_begun_s[name] = polled.begun_s
+        if not self.measuring:
+            return
+        late_s = polled.begun_s - polled.due_s
+        if name in self._fleet.hung:
+            ran.timeouts += polled.missed > 0
+            return
+        ran.missed += int(late_s / self._period_s)
+        if polled.missed:
+            ran.failed += 1
+            return
+        ran.polls += 1
+        ran.begun_late_ms.append(1e3 * late_s)
+        ended_s = time.monotonic() - polled.due_s
+        ran.late_ms.append(1e3 * (ended_s - made * self._latency_s))
+
+
+async def poll_fleet(
+    fleet: PolledFleet,
+    peer: Peer,
+    folder: Path,
+    pace: PollPace,
+    *,
+    seconds: float,
+    latency_ms: float,
+) -> Ran:
+    """Poll the fleet with telemetry; measure once every miner that answers was read."""
+    watch, slots, clock = Watch(fleet, latency_ms, pace.period_s), MinerSlots(), fleet.clock
+    async with AsyncExitStack() as stack:
+        recorder, keeper = _recorder(fleet, peer, folder)
+        await stack.enter_async_context(recorder)
+        rng = random.Random(1)  # noqa: S311 - the same spread of the first round in each run
+        poll = MinerPoll(fleet.drivers, slots, clock, pace, rng, recorder.heard, ended=watch.ended)
+        keep_what_stays()  # as `naryn run` does once it is put together
+        lag_ms: list[float] = []
+        tasks = [asyncio.create_task(poll.run()), asyncio.create_task(_probe(lag_ms))]
+        stack.push_async_callback(_end, tasks)
+        answering = len(fleet.drivers) - len(fleet.hung)
+        longest_s = _WARM_UP_PERIODS_MAX * pace.period_s
+        await until(lambda: len(slots.readings) >= answering, longest_s)
+        await asyncio.sleep(pace.period_s)
+        before, begun_s, cpu_s = peer.report(), time.monotonic(), time.process_time()
+        lag_ms.clear()
+        watch.measuring = True
+        await asyncio.sleep(seconds)
+        watch.measuring = False
+        ran = watch.ran
+        ran.cpu_s, ran.seconds = time.process_time() - cpu_s, time.monotonic() - begun_s
+        ran.lag_ms = list(lag_ms)
+        ran.connections = int(peer.report()["accepted"]) - int(before["accepted"])
+        ran.rss_mib = rss_mib()
+        overdue_s = time.monotonic() - 1.5 * pace.period_s
+        ran.missed += sum(
+            watch.last_begun_s.get(name, 0.0) < overdue_s
+            for name in fleet.drivers
+            if name not in fleet.hung
+        )
+        ran.lines_lost = keeper.unrecorded
+    return ran
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _probe(lag_ms: list[float]) -> None:
+    """How late the loop wakes one who slept."""
+    while True:
+        due_s = time.monotonic() + LAG_PROBE_S
+        await asyncio.sleep(LAG_PROBE_S)
+        lag_ms.append(1e3 * max(0.0, time.monotonic() - due_s))
+
+
+def _recorder(fleet: PolledFleet, peer: Peer, folder: Path) -> tuple[Recorder, SpoolKeeper]:
+    """Telemetry as `naryn run` has it; the peer stands for the database."""
+    site, clock = fleet.plant.site, fleet.clock
+    known = {
+        name: KnownMiner(miner=site.miners[name], feeder=site.miners[name].node_id, model="bench")
+        for name in fleet.drivers
+    }
+    address = Address(
+        url=f"http://127.0.0.1:{peer.http_port}",
+        bucket="bench",
+        org="bench",
+        token=None,
+        timeout_s=10.0,
+        spool_bytes_max=_SPOOL_BYTES_MAX,
+    )
+    keeper = SpoolKeeper(folder / "spool" / "spool.db", _SPOOL_BYTES_MAX, clock)
+    return (
+        Recorder(
+            clock,
+            SiteSeries(site.site_id),
+            MinerSeries(site.site_id, known),
+            History(folder / "history" / "history.db", clock),
+            Outlet(keeper, InfluxWriter(address), clock),
+        ),
+        keeper,
+    )
+
+
+def rss_mib() -> float:
+    """Memory of this process that is in use now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

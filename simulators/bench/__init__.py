@@ -1,0 +1,1 @@
+"""C peer and raw clients of the benchmarks, compiled on first use."""

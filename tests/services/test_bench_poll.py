@@ -1,0 +1,123 @@
+"""`naryn bench poll` as it is typed, small: the object's shape, and that it really polled."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from controller.cli.bench import poll
+
+MINERS, SECONDS, PERIOD_S = 40, 1.0, 0.5
+NARYN = Path(sys.executable).with_name("naryn")
+
+
+@pytest.fixture(scope="module")
+def result():
+    small = ("--miners", MINERS, "--seconds", SECONDS, "--period-s", PERIOD_S, "--latency-ms", 5)
+    ran = subprocess.run(
+        [NARYN, "bench", "poll", "--json", "--hung-percent", "10", *map(str, small)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
+FIGURES = {
+    "miners": int,
+    "hung": int,
+    "period_s": float,
+    "latency_ms": float,
+    "seconds": float,
+    "firmwares": dict,
+    "left_out": list,
+    "telemetry": bool,
+    "lines_lost": int,
+    "polls": int,
+    "missed": int,
+    "timeouts": int,
+    "failed": int,
+    "cpu_share": float,
+    "cpu_us_per_poll": float,
+    "late_p50_ms": float,
+    "late_p99_ms": float,
+    "begun_late_p99_ms": float,
+    "loop_lag_p50_ms": float,
+    "loop_lag_p99_ms": float,
+    "connections_per_s": float,
+    "conntrack_entries": int,
+    "rss_mib": float,
+    "rss_per_miner_kib": float,
+    "flat_us_per_poll": dict,
+}
+
+
+def test_one_object_with_figures_raw_limit_and_goals(result):
+    assert list(result) == [
+        "bench",
+        "machine",
+        "figures",
+        "raw_limit",
+        "ratios",
+        "goals",
+        "met",
+    ]
+    assert {name: type(value) for name, value in result["figures"].items()} == FIGURES
+    assert set(result["met"]) == set(result["goals"]) == set(poll.GOALS)
+    assert all(goal["source"] for goal in result["goals"].values())
+
+
+def test_a_small_run_is_not_judged(result):
+    assert set(result["met"].values()) == {None}
+
+
+def test_every_miner_was_really_polled(result):
+    figures = result["figures"]
+    polled = figures["miners"] - figures["hung"]
+    assert sum(figures["firmwares"].values()) == figures["miners"]
+    assert figures["polls"] >= polled, "one period at least went by"
+    assert figures["connections_per_s"] * figures["seconds"] >= figures["polls"]
+    assert figures["lines_lost"] == 0
+
+
+def test_each_firmware_has_its_own_raw_limit(result):
+    by_firmware = result["raw_limit"]["by_firmware"]
+    names = {*result["figures"]["firmwares"], "all"}
+    assert set(by_firmware) == set(result["figures"]["flat_us_per_poll"]) == names
+    assert all(raw["polls"] > 0 and raw["failed"] == 0 for raw in by_firmware.values())
+
+
+def raw(us, busy):
+    return {"cpu_us_per_poll": us, "busy_percent": busy}
+
+
+def test_a_raw_client_that_waited_gives_no_ratio():
+    figures = {"flat_us_per_poll": {"luxos": 60.0, "all": 60.0}, "cpu_us_per_poll": 100.0}
+    figures |= {"miners": 10, "period_s": 5.0, "seconds": 1.0}
+    bound = poll.assemble(figures, {"luxos": raw(40.0, 99.0), "all": raw(40.0, 80.0)}, {})
+    assert bound["raw_limit"]["peer_bound"] == ["all"]
+    assert bound["ratios"] == {"flat_to_raw_by_firmware": {"luxos": 1.5}}
+    free = poll.assemble(figures, {"luxos": raw(40.0, 99.0), "all": raw(40.0, 96.0)}, {})
+    assert free["raw_limit"]["peer_bound"] == []
+    assert free["ratios"]["flat_to_raw"] == 1.5
+    assert free["ratios"]["fleet_to_raw"] == 2.5
+
+
+def test_without_a_compiler_it_ends_with_a_sentence(tmp_path):
+    path = {**os.environ, "PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    ran = subprocess.run(
+        [NARYN, "bench", "poll", "--miners", "20"],
+        capture_output=True,
+        text=True,
+        env=path,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("bench poll: ")
+    assert "apt install gcc" in ran.stderr
+    assert "Traceback" not in ran.stderr
