@@ -8,6 +8,7 @@ from drivers.contract.errors import Unsupported
 from drivers.contract.frames import Judge
 from drivers.miners.antminer_stock import frame as antminer_stock_frame
 from drivers.miners.antminer_stock.driver import AntminerStock
+from drivers.miners.luxos.driver import Luxos
 from drivers.miners.pyasic_any.driver import PyasicMiner
 from drivers.miners.pyasic_any.port import PyasicPort
 from drivers.miners.whatsminer_v2 import frame as whatsminer_v2_frame
@@ -36,6 +37,10 @@ def _whatsminer_v2(device: MinerDevice, wires: Wires) -> MinerDriver:
     return WhatsminerV2(device, tcp=wires.tcp, clock=wires.clock)
 
 
+def _luxos(device: MinerDevice, wires: Wires) -> MinerDriver:
+    return Luxos(device, tcp=wires.tcp, clock=wires.clock)
+
+
 def _pyasic(device: MinerDevice, wires: Wires) -> MinerDriver:
     return PyasicMiner(device, pyasic=wires.pyasic, clock=wires.clock)
 
@@ -43,7 +48,7 @@ def _pyasic(device: MinerDevice, wires: Wires) -> MinerDriver:
 MINERS: Mapping[str, MinerFactory] = {
     "antminer-stock": _antminer_stock,
     "whatsminer-v2": _whatsminer_v2,
-    "luxos": _pyasic,
+    "luxos": _luxos,
     "braiins": _pyasic,
     "pyasic": _pyasic,
 }

@@ -106,7 +106,7 @@ MISTAKES = [
     (LUXOS, 'firmware = "luxos"', 'firmware = "lux"', "'lux', but the folder is 'luxos'"),
     (
         LUXOS,
-        "read_deadline_s = 10.0",
+        "read_deadline_s = 5.0",
         "read_deadline_s = 0",
         "read_deadline_s: 0; give a number above 0",
     ),
