@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from drivers.miners import cgminer
 from drivers.miners.antminer_stock import codec as antminer
 from drivers.miners.cgminer import ReplyError
+from drivers.miners.luxos import codec as luxos
 from drivers.miners.whatsminer_v2 import cipher
 from drivers.miners.whatsminer_v2 import codec as whatsminer
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "miners"
 ANTMINER = RECORDED / "antminer-stock" / "S19Pro_49.0.1.3"
 WHATSMINER = RECORDED / "whatsminer-stock" / "M50S-VH50_20230803.11.REL"
+LUXOS = RECORDED / "luxos" / "S19kPro_2025.4.8.220305"
 
 TOKEN = cipher.Token(sign="s", aes_key=bytes(32))
 CONFIG = json.dumps(
@@ -31,6 +33,14 @@ CONFIG = json.dumps(
         "miner-mode": 0,
     }
 ).encode()
+
+
+def joined(*names: str, **more: Any) -> bytes:
+    parts = {name: [json.loads((LUXOS / f"4028.{name}.json").read_bytes())] for name in names}
+    return json.dumps({**parts, **more}).encode()
+
+
+ATM = [{"STATUS": [{"STATUS": "S"}], "ATM": [{"MaxProfile": "+2", "PowerTarget": 3320}]}]
 
 CASES: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
     "antminer stats": (antminer.decode_stats, (ANTMINER / "4028.stats.json").read_bytes()),
@@ -73,6 +83,17 @@ CASES: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
         lambda body: whatsminer.decode_answer(TOKEN, body),
         b'{"STATUS":"S","Code":131,"Msg":"API command OK"}',
     ),
+    "luxos live": (
+        luxos.decode_live,
+        joined("config", "summary", "power", "temps", "fans", "stats", atm=ATM),
+    ),
+    "luxos settings": (luxos.decode_settings, joined("config", "profiles", atm=ATM)),
+    "luxos details": (luxos.decode_details, joined("pools", "profiles", "events")),
+    "luxos version": (luxos.decode_firmware_version, (LUXOS / "4028.version.json").read_bytes()),
+    "luxos answer": (
+        luxos.decode_answer,
+        b'{"STATUS":[{"STATUS":"S","Code":316}],"SESSION":[{"SessionID":"yJN2nlj1"}]}',
+    ),
     "whatsminer refusal": (
         whatsminer.decode_refusal,
         b'{"STATUS":"E","Code":14,"Msg":"invalid cmd"}',
@@ -91,6 +112,18 @@ SCALARS = st.one_of(
 )
 
 
+VALUES = (
+    antminer.Stats,
+    antminer.Identity,
+    whatsminer.Summary,
+    whatsminer.Status,
+    luxos.Live,
+    luxos.Settings,
+    luxos.Details,
+    luxos.Profile,
+)
+
+
 def check_values(decoded: Any) -> None:
     """Every number in a decoded value is finite and within reason, every text short and
     printable."""
@@ -101,12 +134,10 @@ def check_values(decoded: Any) -> None:
         assert len(decoded) <= 256
         assert decoded.isprintable()
     elif isinstance(decoded, tuple):
-        assert len(decoded) <= 64
+        assert len(decoded) <= 128
         for part in decoded:
             check_values(part)
-    elif isinstance(
-        decoded, antminer.Stats | antminer.Identity | whatsminer.Summary | whatsminer.Status
-    ):
+    elif isinstance(decoded, VALUES):
         for name in type(decoded).__dataclass_fields__:
             check_values(getattr(decoded, name))
 

@@ -28,6 +28,7 @@ A comma would begin another parameter, and 0 to 3 alone is read as a board.
 """
 _EVENT_CODE = re.compile(r"[A-Z0-9_]{1,48}")
 _STEP = re.compile(r"[+-]?[0-9]{1,3}")
+_ASLEEP = {"Sleep": True, "None": False}
 _CORNERS = ("TopLeft", "TopRight", "BottomLeft", "BottomRight")
 _BOARDS_MAX = 8
 _FANS_MAX = 16
@@ -228,9 +229,9 @@ def decode_answer(body: bytes) -> Said:
 
 
 def _settings(config: dict[str, Any], atm: dict[str, Any]) -> Settings:
-    is_atm_on = config.get("IsAtmEnabled")
+    curtailed, is_atm_on = config.get("CurtailMode"), config.get("IsAtmEnabled")
     return Settings(
-        is_asleep={"Sleep": True, "None": False}.get(str(config.get("CurtailMode"))),
+        is_asleep=_ASLEEP.get(curtailed) if isinstance(curtailed, str) else None,
         profile=_name(config.get("Profile")),
         is_atm_on=is_atm_on if isinstance(is_atm_on, bool) else None,
         ceiling=_bound(atm.get("MaxProfile")),
