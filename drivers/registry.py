@@ -8,12 +8,13 @@ from drivers.contract.errors import Unsupported
 from drivers.contract.frames import Judge
 from drivers.miners.antminer_stock import frame as antminer_stock_frame
 from drivers.miners.antminer_stock.driver import AntminerStock
+from drivers.miners.braiins.driver import Braiins
 from drivers.miners.luxos.driver import Luxos
 from drivers.miners.pyasic_any.driver import PyasicMiner
 from drivers.miners.pyasic_any.port import PyasicPort
 from drivers.miners.whatsminer_v2 import frame as whatsminer_v2_frame
 from drivers.miners.whatsminer_v2.driver import WhatsminerV2
-from drivers.transport.ports import Clock, Http, TcpJson
+from drivers.transport.ports import Clock, Grpc, Http, TcpJson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class Wires:
 
     tcp: TcpJson
     http: Http
+    grpc: Grpc
     pyasic: PyasicPort
     clock: Clock
 
@@ -41,6 +43,10 @@ def _luxos(device: MinerDevice, wires: Wires) -> MinerDriver:
     return Luxos(device, tcp=wires.tcp, clock=wires.clock)
 
 
+def _braiins(device: MinerDevice, wires: Wires) -> MinerDriver:
+    return Braiins(device, tcp=wires.tcp, grpc=wires.grpc, clock=wires.clock)
+
+
 def _pyasic(device: MinerDevice, wires: Wires) -> MinerDriver:
     return PyasicMiner(device, pyasic=wires.pyasic, clock=wires.clock)
 
@@ -49,7 +55,7 @@ MINERS: Mapping[str, MinerFactory] = {
     "antminer-stock": _antminer_stock,
     "whatsminer-v2": _whatsminer_v2,
     "luxos": _luxos,
-    "braiins": _pyasic,
+    "braiins": _braiins,
     "pyasic": _pyasic,
 }
 """Firmware → driver. `pyasic` is every make that has no driver of its own."""

@@ -48,9 +48,10 @@ from drivers.miners.pyasic_any.parent import PyasicChild
 from drivers.miners.pyasic_any.port import PyasicPort
 from drivers.profiles import load_catalogue
 from drivers.registry import Wires, build_miner, drives_by_pyasic
+from drivers.transport.grpc import SocketGrpc
 from drivers.transport.http import SocketHttp
 from drivers.transport.modbus import SocketModbus
-from drivers.transport.ports import Http, Modbus, TcpJson
+from drivers.transport.ports import Grpc, Http, Modbus, TcpJson
 from drivers.transport.tcp_json import SocketTcpJson
 
 _log = structlog.get_logger()
@@ -65,6 +66,7 @@ class Outside:
     clock: SiteClock
     tcp: TcpJson
     http: Http
+    grpc: Grpc
     modbus: Modbus
     pyasic: PyasicPort
     rng: random.Random
@@ -120,7 +122,13 @@ def assemble(
     """
     fleet = build_fleet(restored.inventory, config, load_catalogue())
     site = build_site(config, dict(fleet.miners))
-    wires = Wires(tcp=outside.tcp, http=outside.http, pyasic=outside.pyasic, clock=outside.clock)
+    wires = Wires(
+        tcp=outside.tcp,
+        http=outside.http,
+        grpc=outside.grpc,
+        pyasic=outside.pyasic,
+        clock=outside.clock,
+    )
     drivers = {name: build_miner(device, wires) for name, device in fleet.devices.items()}
     meters = build_meters(config, outside.modbus, outside.clock)
     slots = Slots(miners=MinerSlots(), meters={name: meter.slot for name, meter in meters.items()})
@@ -280,6 +288,7 @@ async def _run(
             clock=clock,
             tcp=SocketTcpJson(),
             http=http,
+            grpc=SocketGrpc(),
             modbus=modbus,
             pyasic=pyasic,
             rng=rng,

@@ -23,8 +23,18 @@ from drivers.contract.readings import WorkMode
 from drivers.miners.pyasic_any.messages import Values
 from drivers.miners.pyasic_any.port import Heard, MemoryPyasic
 from drivers.registry import Wires, build_miner
-from drivers.transport.memory import Answer, HttpAnswer, HttpQuestion, MemoryHttp, MemoryTcpJson
+from drivers.transport.memory import (
+    Answer,
+    GrpcAnswer,
+    GrpcQuestion,
+    HttpAnswer,
+    HttpQuestion,
+    MemoryGrpc,
+    MemoryHttp,
+    MemoryTcpJson,
+)
 from drivers.transport.ports import HttpReply
+from simulators.devices import protobuf
 
 ANTMINER = "antminer-stock/S19Pro_49.0.1.3/"
 WHATSMINER = "whatsminer-stock/M50S-VH50_20230803.11.REL/"
@@ -52,6 +62,23 @@ ATM = {
 SESSION = {"STATUS": [{"STATUS": "S"}], "SESSION": [{"SessionID": "yJN2nlj1"}]}
 LUXOS_OK = {"STATUS": [{"STATUS": "S", "Code": 335, "Msg": "sent"}]}
 LUXOS_WRITES = {"curtail", "profileset", "atmset"}
+ROWS = {
+    "summary": {"MHS 5s": 104e6, "Elapsed": 3_600},
+    "temps": {"Board": 61.0, "Chip": 78.5},
+    "fans": {"RPM": 4_800},
+    "tunerstatus": {"ApproximateMinerPowerConsumption": 3_031, "PowerLimit": 3_068},
+    "pools": {"URL": "stratum+tcp://pool.example:3333"},
+}
+MESSAGES = {
+    "Login": {1: "eUInGZBQ4yGyKiDe", 2: 3_600},
+    "GetMinerDetails": {2: {1: 1, 4: "Antminer S19j Pro"}, 5: {1: "25.05.1-plus"}, 12: 2},
+    "GetMinerConfiguration": {3: {1: True, 2: 1, 3: {1: 3_068}}},
+    "GetConstraints": {1: {1: {1: {1: 3_068}, 2: {1: 920}, 3: {1: 3_375}}}},
+    "PauseMining": {},
+    "ResumeMining": {},
+    "SetPowerTarget": {1: {1: 2_000}},
+}
+BRAIINS_WRITES = {"PauseMining", "ResumeMining", "SetPowerTarget"}
 
 
 @dataclass
@@ -69,6 +96,7 @@ class Device:
     writes: list[dict[str, Any]] = field(default_factory=list)
     sealed: int = 0
     luxos_writes: list[str] = field(default_factory=list)
+    braiins_writes: list[str] = field(default_factory=list)
 
     def _said(self, name: str, body: bytes) -> bytes | None:
         if self.error is not None and self.bends(name):
@@ -107,8 +135,17 @@ class Device:
         reply = None if said is None else HttpReply(status=self.status, headers={}, body=said)
         return HttpAnswer(reply=reply, after_s=after_s)
 
+    def grpc(self, host: str, port: int, question: GrpcQuestion) -> GrpcAnswer:
+        name = question.path.rpartition("/")[2]
+        if name in BRAIINS_WRITES:
+            self.braiins_writes.append(name)
+        said = self._said(name, protobuf.encode(MESSAGES[name]))
+        status = {200: 0, 401: 16}.get(self.status, 13)
+        message = None if status else said
+        return GrpcAnswer(message=message, status=status, after_s=self.after_s)
 
-@pytest.fixture(params=["antminer-stock", "whatsminer-v2", "luxos"])
+
+@pytest.fixture(params=["antminer-stock", "whatsminer-v2", "luxos", "braiins"])
 def firmware(request) -> str:
     return request.param
 
@@ -129,6 +166,10 @@ def device(firmware, recorded) -> Device:
         said = dict.fromkeys((*LUXOS_WRITES, "events", "logoff"), LUXOS_OK)
         said |= {"atm": ATM, "logon": SESSION, "session": SESSION}
         return Device(replies | {name: json.dumps(what).encode() for name, what in said.items()})
+    if firmware == "braiins":
+        ok = [{"STATUS": "S"}]
+        said = {name: {"STATUS": ok, name.upper(): [row]} for name, row in ROWS.items()}
+        return Device({name: json.dumps(what).encode() for name, what in said.items()})
     names = ("status", "summary", "pools", "get_version", "get_error_code")
     replies = {name: recorded(f"{WHATSMINER}4028.{name}.json") for name in names}
     replies["get_token"] = json.dumps(TOKEN).encode()
@@ -140,18 +181,21 @@ MODELS = {
     "antminer-stock": "Antminer S19 Pro",
     "whatsminer-v2": "WhatsMiner M50S",
     "luxos": "Antminer S19k Pro",
+    "braiins": "Antminer S19j Pro",
 }
 
 
 @pytest.fixture
 def driver(firmware, device, device_of, clock) -> MinerDriver:
+    model = MODELS[firmware]
     wires = Wires(
         tcp=MemoryTcpJson(device.tcp),
         http=MemoryHttp(device.http),
+        grpc=MemoryGrpc(device.grpc),
         pyasic=MemoryPyasic(lambda _: Heard(said=Values()), lambda *_: Heard(said=AlreadySo())),
         clock=clock,
     )
-    return build_miner(device_of(firmware, MODELS[firmware]), wires)
+    return build_miner(device_of(firmware, model), wires)
 
 
 def test_reading_has_the_golden_values(firmware, driver, virtually) -> None:
@@ -186,6 +230,13 @@ def test_reading_has_the_golden_values(firmware, driver, virtually) -> None:
         assert reading.board_temperatures_c == (47.0, 47.0, 47.0)
         assert (reading.mode, reading.raw_mode) == (WorkMode.NORMAL, "atm:default")
         assert len(reading.pool_urls or ()) == 4
+    elif firmware == "braiins":
+        assert reading.hashrate_ths == pytest.approx(104.0)
+        assert (reading.power_w, reading.power_limit_w) == (3_031.0, 3_068.0)
+        assert reading.model == "Antminer S19j Pro"
+        assert reading.firmware_version == "25.05.1-plus"
+        assert (reading.mode, reading.raw_mode) == (WorkMode.NORMAL, None)
+        assert reading.pool_urls == ("stratum+tcp://pool.example:3333",)
     else:
         assert reading.hashrate_ths == pytest.approx(124.5), "manifest: 124.5 TH/s"
         assert reading.power_w == 3200.0
@@ -235,6 +286,7 @@ def test_slow_parts_are_not_asked_again_within_a_minute(
             "antminer-stock": ["stats"],
             "whatsminer-v2": ["status", "summary"],
             "luxos": ["config+summary+power+temps+fans+stats+atm"],
+            "braiins": ["summary+temps+fans+tunerstatus"],
         }[firmware]
     )
 
@@ -269,7 +321,8 @@ def test_a_broken_slow_part_is_a_fault_and_not_the_end(firmware, driver, device,
     assert reading.hashing is True
     assert len(reading.faults) == 1
     assert "unreadable" in reading.faults[0]
-    assert reading.pool_urls is None, "unknown, not empty and not old"
+    unknown = reading.mode if firmware == "braiins" else reading.pool_urls
+    assert unknown is None, "unknown, not empty and not old"
 
 
 def test_a_silent_miner_costs_exactly_the_read_deadline(
@@ -343,7 +396,8 @@ def test_every_command_gets_an_outcome_in_time(
     for name, value in CONDITIONS[condition].items():
         setattr(device, name, value)
     if late:
-        device.bends = lambda name: name in {"enc", "set_miner_conf", *LUXOS_WRITES}
+        writes = {"enc", "set_miner_conf", *LUXOS_WRITES, *BRAIINS_WRITES}
+        device.bends = lambda name: name in writes
         device.status = 200
 
     async def apply() -> tuple[Any, float]:
@@ -355,6 +409,7 @@ def test_every_command_gets_an_outcome_in_time(
     assert isinstance(outcome, Applied | AlreadySo | Refused | Unconfirmed)
     assert took_s <= 60.0
     sent = len(device.writes) + device.sealed + len(device.luxos_writes)
+    sent += len(device.braiins_writes)
     # ATM off, profile, ATM on, awake
     most = 4 if device.luxos_writes else 2
     assert sent <= most, "nothing is sent again and again"

@@ -75,7 +75,7 @@ def test_a_firmware_without_a_driver_is_unsupported(catalogue, device_of) -> Non
     with pytest.raises(
         Unsupported, match="no driver for firmware 'vnish'; use one of: antminer-stock"
     ):
-        build_miner(device, Wires(tcp=None, http=None, pyasic=None, clock=None))
+        build_miner(device, Wires(tcp=None, http=None, grpc=None, pyasic=None, clock=None))
 
 
 @pytest.fixture

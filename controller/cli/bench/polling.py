@@ -32,6 +32,7 @@ from drivers.contract.devices import MinerDevice, MinerDriver
 from drivers.contract.errors import DeviceError
 from drivers.miners.pyasic_any.parent import PyasicChild
 from drivers.registry import Wires, build_miner, drives_by_pyasic
+from drivers.transport.grpc import SocketGrpc
 from drivers.transport.http import SocketHttp
 from drivers.transport.ports import Endpoint
 from drivers.transport.tcp_json import SocketTcpJson
@@ -95,7 +96,7 @@ class PolledFleet:
 def build_polled(plant: BenchPlant, peer: Peer, hung_percent: float) -> PolledFleet:
     """A driver for each miner of the plant; the same share of each firmware hangs."""
     tcp, http, clock = CountedTcp(), SocketHttp(), SystemClock()
-    wires = Wires(tcp=tcp, http=http, pyasic=PyasicChild(), clock=clock)
+    wires = Wires(tcp=tcp, http=http, grpc=SocketGrpc(), pyasic=PyasicChild(), clock=clock)
     ports = {"rpc": peer.rpc_port, "http": peer.http_port}
     drivers: dict[str, MinerDriver] = {}
     firmware_of: dict[str, str] = {}

@@ -101,6 +101,7 @@ async def play(script: Script, trace: Callable[[Row], None] | None = None) -> di
             clock=clock,
             tcp=twins.tcp,
             http=twins.http,
+            grpc=twins.grpc,
             modbus=twins.modbus,
             pyasic=twins.pyasic,
             rng=random.Random(seed),  # noqa: S311 - one seed repeats the whole run

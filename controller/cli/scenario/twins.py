@@ -9,8 +9,11 @@ from drivers.miners.pyasic_any.messages import Target, Values
 from drivers.miners.pyasic_any.port import Heard, MemoryPyasic
 from drivers.transport.memory import (
     Answer,
+    GrpcAnswer,
+    GrpcQuestion,
     HttpAnswer,
     HttpQuestion,
+    MemoryGrpc,
     MemoryHttp,
     MemoryModbus,
     MemoryTcpJson,
@@ -18,10 +21,10 @@ from drivers.transport.memory import (
     RegistersQuestion,
 )
 from drivers.transport.ports import HttpReply
-from simulators.devices.persona import Close, HttpRequest, Persona
+from simulators.devices.persona import Close, GrpcRequest, HttpRequest, Persona
 from simulators.world import World
 
-_RPC, _HTTP = "rpc", "http"
+_RPC, _HTTP, _GRPC = "rpc", "http", "grpc"
 _LATENCY_S = 0.01
 _PYASIC_READ_S = 0.05
 """What a read through pyasic takes beside the device: several small requests in a row."""
@@ -36,6 +39,7 @@ class Twins:
         self._meters = {(m.setup.host, m.setup.port): m for m in world.meters.values()}
         self.tcp = MemoryTcpJson(self._tcp)
         self.http = MemoryHttp(self._http)
+        self.grpc = MemoryGrpc(self._grpc)
         self.modbus = MemoryModbus(self._modbus)
         self.pyasic = MemoryPyasic(self._read, self._apply)
 
@@ -73,6 +77,17 @@ class Twins:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         reply = HttpReply(status=answer.status, headers=headers, body=answer.body)
         return HttpAnswer(reply=reply, after_s=after_s)
+
+    def _grpc(self, host: str, _port: int, asked: GrpcQuestion) -> GrpcAnswer:
+        request = GrpcRequest(path=asked.path, metadata=asked.metadata, message=asked.message)
+        persona = self._persona(host, _GRPC)
+        answer = persona.grpc(request, self._clock.monotonic_s())
+        return GrpcAnswer(
+            message=answer.message,
+            status=answer.status,
+            text=answer.detail,
+            after_s=_LATENCY_S + answer.after_s,
+        )
 
     def _modbus(self, host: str, port: int, asked: RegistersQuestion) -> RegistersAnswer:
         meter = self._meters.get((host, port))

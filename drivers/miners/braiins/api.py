@@ -1,0 +1,117 @@
+"""The gRPC API of one miner under Braiins OS+: calls with the token that it asks for.
+
+    call ─▶ a valid token? ─no─▶ Login ─▶ call ─refused─▶ Login, and the call once more
+
+The token stands in memory only.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from drivers.contract.commands import Refused, Unconfirmed
+from drivers.contract.devices import Login, MinerDevice
+from drivers.contract.errors import DeviceError, Malformed, Unauthorized, Unreachable
+from drivers.miners.braiins import codec
+from drivers.miners.cgminer import ReplyError
+from drivers.miners.outcomes import after_sending
+from drivers.transport.grpc_status import operation_of
+from drivers.transport.ports import Clock, Endpoint, Grpc
+
+T = TypeVar("T")
+
+FACTORY_LOGIN = Login(username="root", password="root")  # noqa: S106 - what pyasic knows as well
+"""Used where the inventory gives no login."""
+
+TOKEN_SHARE = 0.9
+"""A token is renewed by every use, and replaced when it was not used for this share of its life."""
+
+_PORT = 50051
+_MESSAGE_BYTES_MAX = 65_536
+
+
+class Api:
+    """Each call is one connection; the token is kept between them."""
+
+    def __init__(self, device: MinerDevice, grpc: Grpc, clock: Clock) -> None:
+        self._device = device
+        self._grpc = grpc
+        self._clock = clock
+        self._login = device.login or FACTORY_LOGIN
+        port = device.ports.get("grpc", _PORT)
+        self._endpoint = Endpoint(device=device.miner_id, host=device.host, port=port)
+        self._session: codec.Session | None = None
+        self._session_until_s = 0.0
+
+    async def act(
+        self, path: str, message: bytes, decode: Callable[[bytes], T], until_s: float
+    ) -> T | Refused | Unconfirmed:
+        """Send what changes something. Raises DeviceError for what came before it was sent."""
+        await self._valid_session(until_s)
+        try:
+            return await self._call(path, message, decode, until_s)
+        except DeviceError as error:
+            return after_sending(error)
+
+    async def ask(self, path: str, decode: Callable[[bytes], T], until_s: float) -> T:
+        """Read something. Raises DeviceError."""
+        return await self._call(path, codec.EMPTY, decode, until_s)
+
+    async def _call(
+        self, path: str, message: bytes, decode: Callable[[bytes], T], until_s: float
+    ) -> T:
+        """Call with the token; once more with a fresh one when a kept one was refused."""
+        session, is_fresh = await self._valid_session(until_s)
+        try:
+            body = await self._exchange(path, message, session, until_s)
+        except Unauthorized:
+            # A plain no, so nothing was carried out: the miner restarted and forgot the token.
+            self._session = None
+            if is_fresh:
+                raise
+            session, _ = await self._valid_session(until_s)
+            body = await self._exchange(path, message, session, until_s)
+        return self._decoded(path, decode, body)
+
+    async def _valid_session(self, until_s: float) -> tuple[codec.Session, bool]:
+        """Return the kept session or a new one, and whether it is new. Raises DeviceError."""
+        if self._session is not None and self._clock.monotonic_s() < self._session_until_s:
+            return self._session, False
+        message = codec.encode_login(self._login.username, self._login.password)
+        body = await self._exchange(codec.LOGIN, message, None, until_s)
+        self._session = self._decoded(codec.LOGIN, codec.decode_session, body)
+        self._session_until_s = self._clock.monotonic_s() + TOKEN_SHARE * self._session.life_s
+        return self._session, True
+
+    async def _exchange(
+        self, path: str, message: bytes, session: codec.Session | None, until_s: float
+    ) -> bytes:
+        asked_s = self._clock.monotonic_s()
+        body = await self._grpc.unary(
+            self._endpoint,
+            path,
+            message,
+            metadata={} if session is None else {"authorization": session.token},
+            deadline_s=time_left_s(self._device, self._clock, operation_of(path), until_s),
+            bytes_max=_MESSAGE_BYTES_MAX,
+        )
+        if session is not None:
+            self._session_until_s = asked_s + TOKEN_SHARE * session.life_s
+        return body
+
+    def _decoded(self, path: str, decode: Callable[[bytes], T], body: bytes) -> T:
+        try:
+            return decode(body)
+        except ReplyError as error:
+            raise Malformed(self._device.miner_id, operation_of(path), str(error)) from error
+
+
+def time_left_s(device: MinerDevice, clock: Clock, operation: str, until_s: float) -> float:
+    """Return how long one request may take: what is left, at most the profile's read deadline.
+
+    Raises Unreachable when nothing is left.
+    """
+    left_s = until_s - clock.monotonic_s()
+    if left_s <= 0.0:
+        detail = "no time left before the deadline"
+        raise Unreachable(device.miner_id, operation, detail, connected=False)
+    return min(left_s, device.profile.read_deadline_s)

@@ -1,0 +1,125 @@
+"""What Braiins OS+ says of itself on 4028: bytes ↔ values. Pure.
+
+    {"summary": [{"STATUS": […], "SUMMARY": [{…}]}], "temps": [{…}], …, "id": 1}
+
+Source of commands, keys and the joined form: "BOSminer API", docs.braiins.com. No whole recording
+exists: of 4028 only `version` was recorded (S21+ under 25.05.1).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from drivers.miners import cgminer
+from drivers.miners.cgminer import ReplyError, StatusEntry
+
+T = TypeVar("T")
+
+LIVE_PARTS = ("summary", "temps", "fans", "tunerstatus")
+"""What one joined request to 4028 asks for; pools are joined where they are wanted too."""
+
+_Joined = dict[str, msgspec.Raw]
+"""A reply whose parts are decoded one by one, so that an ill one does not take the others."""
+
+_ROWS_MAX = 16
+_FAULT_CHARACTERS_MAX = 200
+
+
+class _SummaryRow(msgspec.Struct, kw_only=True):
+    rate_mhs: Any = msgspec.field(default=None, name="MHS 5s")
+    elapsed_s: Any = msgspec.field(default=None, name="Elapsed")
+
+
+class _TempRow(msgspec.Struct, kw_only=True):
+    board_c: Any = msgspec.field(default=None, name="Board")
+    chip_c: Any = msgspec.field(default=None, name="Chip")
+
+
+class _FanRow(msgspec.Struct, kw_only=True):
+    rpm: Any = msgspec.field(default=None, name="RPM")
+
+
+class _TunerRow(msgspec.Struct, kw_only=True):
+    power_w: Any = msgspec.field(default=None, name="ApproximateMinerPowerConsumption")
+    limit_w: Any = msgspec.field(default=None, name="PowerLimit")
+
+
+class _PoolRow(msgspec.Struct, kw_only=True):
+    url: Any = msgspec.field(default=None, name="URL")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What 4028 said. `pool_urls` None: not asked for, or not told.
+
+    `faults` names the parts that could not be read.
+    """
+
+    hashrate_ths: float | None = None
+    uptime_s: int | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    chip_temperature_c: float | None = None
+    board_temperatures_c: tuple[float | None, ...] = ()
+    fans_rpm: tuple[int, ...] = ()
+    pool_urls: tuple[str, ...] | None = None
+    faults: tuple[str, ...] = ()
+
+
+def encode_query(parts: Iterable[str]) -> bytes:
+    """Return a joined request to 4028."""
+    return msgspec.json.encode({"command": "+".join(parts)})
+
+
+def decode_live(body: bytes) -> Live:
+    """Decode the reply to a joined request. Raises ReplyError when it has no summary."""
+    joined = cgminer.decode_json(body, _Joined)
+    if "summary" not in joined:
+        cgminer.check_status(_statuses(joined))
+        raise ReplyError("no summary in the reply")
+    summary = _rows(joined, "summary", list[_SummaryRow])[0]
+    faults: list[str] = []
+
+    def rows(name: str, shape: type[list[T]]) -> list[T]:
+        """What a single part lacks is a fault of the reading, not its end."""
+        try:
+            return _rows(joined, name, shape)
+        except ReplyError as error:
+            faults.append(f"{name} unreadable: {error}"[:_FAULT_CHARACTERS_MAX])
+            return []
+
+    temps, fans = rows("temps", list[_TempRow]), rows("fans", list[_FanRow])
+    tuner = rows("tunerstatus", list[_TunerRow])
+    pools = rows("pools", list[_PoolRow]) if "pools" in joined else []
+    chips = (cgminer.temperature_c(row.chip_c) for row in temps)
+    speeds = (cgminer.fan_rpm(row.rpm) for row in fans)
+    urls = (cgminer.text(row.url) for row in pools)
+    return Live(
+        hashrate_ths=cgminer.hashrate_ths(summary.rate_mhs, 1e6),
+        uptime_s=cgminer.seconds(summary.elapsed_s),
+        power_w=cgminer.power_w(tuner[0].power_w) if tuner else None,
+        power_limit_w=cgminer.power_w(tuner[0].limit_w) if tuner else None,
+        chip_temperature_c=max((c for c in chips if c is not None), default=None),
+        board_temperatures_c=tuple(cgminer.temperature_c(row.board_c) for row in temps),
+        fans_rpm=tuple(rpm for rpm in speeds if rpm is not None),
+        pool_urls=tuple(url for url in urls if url is not None) if pools else None,
+        faults=tuple(faults),
+    )
+
+
+def _rows(joined: _Joined, name: str, shape: type[list[T]]) -> list[T]:
+    """The rows of one command within a joined reply. Raises ReplyError when there are none."""
+    parts = cgminer.decode_json(bytes(joined.get(name, b"[]")), list[_Joined])
+    if not parts:
+        raise ReplyError("it is not in the reply")
+    cgminer.check_status(_statuses(parts[0]))
+    rows = cgminer.decode_json(bytes(parts[0].get(name.upper(), b"[]")), shape)
+    if not rows:
+        raise ReplyError(f"{name.upper()} is empty")
+    return rows[:_ROWS_MAX]
+
+
+def _statuses(reply: _Joined) -> list[StatusEntry]:
+    return cgminer.decode_json(bytes(reply.get("STATUS", b"[]")), list[StatusEntry])
