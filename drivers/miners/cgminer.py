@@ -9,6 +9,7 @@ bounded, and what is missing or senseless becomes None and never 0.
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,6 +20,7 @@ from drivers.contract.errors import Unsupported
 T = TypeVar("T")
 
 _TEXT_CHARACTERS_MAX = 200
+_DASHED_TEXTS_MAX = 4_096
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _POOL_URL = re.compile(r"[a-z][a-z0-9+.\-]{0,24}://\S{1,200}|[\w.\-]{1,180}:\d{1,5}")
 _TRAILING_COMMA = re.compile(rb",\s*([}\]])")
@@ -107,12 +109,13 @@ def number(value: Any, low: float, high: float) -> float | None:
     >>> number("110566.89", 0, 1e6), number("", 0, 1e6), number(-1, 0, 1e6), number(True, 0, 1)
     (110566.89, None, None, None)
     """
-    if isinstance(value, str) and len(value) <= 40:
+    kind = type(value)  # of decoded JSON: exact, and a truth value is none of these
+    if kind is str and len(value) <= 40:
         try:
             value = float(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    elif kind is not float and kind is not int:
         return None
     return float(value) if low <= value <= high else None  # no NaN and no infinity passes
 
@@ -153,7 +156,9 @@ def text(value: Any) -> str | None:
     """Return a short printable text, or None."""
     if not isinstance(value, str):
         return None
-    clean = "".join(letter for letter in value[:_TEXT_CHARACTERS_MAX] if letter.isprintable())
+    clean = value[:_TEXT_CHARACTERS_MAX]
+    if not clean.isprintable():
+        clean = "".join(letter for letter in clean if letter.isprintable())
     return clean.strip() or None
 
 
@@ -171,7 +176,13 @@ def dashed_temperatures_c(value: Any) -> tuple[float, ...]:
     """Return the readings of "78-50-69-70"; sensors that are not there (0) are left out."""
     if not isinstance(value, str) or len(value) > _TEXT_CHARACTERS_MAX:
         return ()
-    found = (temperature_c(part) for part in value.split("-"))
+    return _temperatures_c(value)
+
+
+@lru_cache(maxsize=_DASHED_TEXTS_MAX)
+def _temperatures_c(dashed: str) -> tuple[float, ...]:
+    """Whole degrees: the same texts come back in every poll, from every miner of a hall."""
+    found = (temperature_c(part) for part in dashed.split("-"))
     return tuple(celsius for celsius in found if celsius is not None)
 
 

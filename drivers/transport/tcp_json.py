@@ -1,14 +1,23 @@
 """JSON over one short TCP connection, as the cgminer family of miner services speaks it.
 
-    connect ─▶ send ─▶ collect ─▶ abort
+    connect ─▶ send ─▶ collect ─▶ close
                         │ ends at: NUL byte · peer's close · complete JSON text
                         └ fails at: deadline · more than `bytes_max` · reset
 
 Nothing is kept between calls, so a peer that hangs, babbles or drips costs its own deadline only.
+
+The sockets are our own, and the event loop watches all of them as one: an epoll inside its own. A
+transport and a protocol of asyncio for each connection cost more than the connection itself
+(docs/benchmarks.md).
 """
 
 import asyncio
-from typing import cast
+import errno
+import os
+import select
+import socket
+from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -21,10 +30,25 @@ _PARSE_ATTEMPTS_MAX = 64
 Real replies arrive in a few segments, while a peer that drips brackets would make every byte cost a
 parse of all the bytes before it.
 """
+_READ_BYTES = 65_536
+_TURN_EVENTS_MAX = 64
+"""Sockets served before the event loop has its turn again."""
+_SWEEP_S = 0.05
+"""How often passed deadlines are looked for: by so much an exchange may cost more than its own."""
+_ADDRESSES_MAX = 65_536
+_WATCHED = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
+_BROKEN = select.EPOLLERR | select.EPOLLHUP
 
 
 class SocketTcpJson:
-    """The socket form of the `TcpJson` port. Stateless: one instance serves a whole fleet."""
+    """The socket form of the `TcpJson` port: one instance serves a whole fleet, on one loop."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        """Connections begun so far."""
+        self._poller = select.epoll()
+        self._open: dict[int, _Exchange] = {}
+        self._sweep: asyncio.TimerHandle | None = None
 
     async def exchange(
         self, endpoint: Endpoint, request: bytes, *, deadline_s: float, bytes_max: int
@@ -35,98 +59,171 @@ class SocketTcpJson:
         reply grows past `bytes_max`. The socket is closed before this returns or raises, in every
         case.
         """
-        operation = f"tcp {endpoint.host}:{endpoint.port}"
         loop = asyncio.get_running_loop()
-        protocol = _Exchange(loop, endpoint, operation, request, bytes_max)
+        exchange = _Exchange(loop.create_future(), endpoint, request, bytes_max)
+        exchange.deadline(loop.time(), deadline_s)
         try:
-            async with asyncio.timeout(deadline_s):
-                await loop.create_connection(lambda: protocol, endpoint.host, endpoint.port)
-                reply = await protocol.reply
+            place = _literal(endpoint.host, endpoint.port)
+            if place is None:
+                place = await _resolved(loop, endpoint, deadline_s)
+            self._begin(loop, exchange, *place)
+            reply = await exchange.reply
         except TimeoutError:
-            detail = f"no whole reply within {deadline_s:g} s"
-            raise Unreachable(
-                endpoint.device, operation, detail, connected=protocol.is_connected
-            ) from None
+            exchange.give_up()
+            reply = exchange.reply.result()
         except OSError as error:
-            raise Unreachable(endpoint.device, operation, str(error), connected=False) from error
+            raise exchange.unreachable(_why(error), connected=False) from error
         finally:
-            protocol.abort()
+            self._close(loop, exchange)
         if isinstance(reply, DeviceError):
             raise reply
         return reply
 
+    def _begin(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        exchange: "_Exchange",
+        family: int,
+        address: tuple[Any, ...],
+    ) -> None:
+        link = exchange.link = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self.opened += 1
+        code = link.connect_ex(address)
+        if code not in {0, errno.EINPROGRESS}:
+            raise OSError(code, os.strerror(code))
+        if not self._open:
+            loop.add_reader(self._poller.fileno(), self._turn)
+            self._sweep = loop.call_later(_SWEEP_S, self._give_up_late, loop)
+        number = link.fileno()
+        self._open[number] = exchange
+        self._poller.register(number, _WATCHED)
 
-class _Exchange(asyncio.Protocol):
+    def _turn(self) -> None:
+        for number, events in self._poller.poll(0, _TURN_EVENTS_MAX):
+            exchange = self._open.get(number)
+            if exchange is not None:
+                exchange.advance(events)
+
+    def _give_up_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One timer for all: one for each exchange costs more than to look at all of them."""
+        now_s = loop.time()
+        for exchange in self._open.values():
+            if exchange.until_s <= now_s:
+                exchange.give_up()
+        self._sweep = loop.call_later(_SWEEP_S, self._give_up_late, loop)
+
+    def _close(self, loop: asyncio.AbstractEventLoop, exchange: "_Exchange") -> None:
+        if exchange.link is None:
+            return
+        if self._open.pop(exchange.link.fileno(), None) is not None and not self._open:
+            loop.remove_reader(self._poller.fileno())
+            if self._sweep is not None:
+                self._sweep.cancel()
+        exchange.link.close()  # which takes it out of the epoll as well
+
+
+class _Exchange:
     """Collects one reply; `reply` resolves to it or to the DeviceError that ended it.
 
     The error is the future's result and not its exception, for a deadline may pass before anybody
     looks at it.
     """
 
+    __slots__ = (
+        "_attempts",
+        "_bytes_max",
+        "_connected",
+        "_deadline_s",
+        "_endpoint",
+        "_received",
+        "_unsent",
+        "link",
+        "reply",
+        "until_s",
+    )
+
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        reply: "asyncio.Future[bytes | DeviceError]",
         endpoint: Endpoint,
-        operation: str,
         request: bytes,
         bytes_max: int,
     ) -> None:
-        self.reply: asyncio.Future[bytes | DeviceError] = loop.create_future()
+        self.reply = reply
+        self.link: socket.socket | None = None
         self._endpoint = endpoint
-        self._operation = operation
-        self._request = request
+        self._unsent = request
         self._bytes_max = bytes_max
         self._received = bytearray()
         self._attempts = 0
-        self._transport: asyncio.Transport | None = None
+        self._connected = False
+
+    def unreachable(self, detail: str, *, connected: bool) -> Unreachable:
+        """The error of this exchange."""
+        return Unreachable(self._endpoint.device, self._operation, detail, connected=connected)
+
+    def deadline(self, now_s: float, deadline_s: float) -> None:
+        """Set it, by the loop's clock."""
+        self._deadline_s = deadline_s
+        self.until_s = now_s + deadline_s
+
+    def give_up(self) -> None:
+        """The deadline has passed."""
+        detail = f"no whole reply within {self._deadline_s:g} s"
+        self._end(self.unreachable(detail, connected=self._connected))
+
+    def advance(self, events: int) -> None:
+        """Send what is unsent and take what has come."""
+        link = self.link
+        if link is None or self.reply.done():
+            return
+        try:
+            if events & _BROKEN and not self._connected:
+                self._fail(link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+                return
+            if events & select.EPOLLOUT and self._unsent:
+                self._connected = True
+                self._unsent = self._unsent[link.send(self._unsent) :]
+            if events & (select.EPOLLIN | _BROKEN):
+                self._receive(link)
+        except BlockingIOError:
+            return  # there is no more for now
+        except OSError as error:
+            self._over(f"connection lost: {_why(error)}")
 
     @property
-    def is_connected(self) -> bool:
-        """True once a connection stood."""
-        return self._transport is not None
+    def _operation(self) -> str:
+        return f"tcp {self._endpoint.host}:{self._endpoint.port}"
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(self._request)
+    def _fail(self, code: int) -> None:
+        # Only a connection that stood is reset; what nobody listens for is refused.
+        connected = code in {0, errno.ECONNRESET, errno.EPIPE}
+        self._end(self.unreachable(os.strerror(code) if code else "closed", connected=connected))
 
-    def data_received(self, data: bytes) -> None:
-        if self.reply.done():
-            return
-        end = data.find(b"\0")
-        self._received += data if end < 0 else data[:end]
-        if len(self._received) > self._bytes_max:
-            detail = f"reply larger than {self._bytes_max} bytes"
-            self.reply.set_result(Malformed(self._endpoint.device, self._operation, detail))
-            self.abort()
-        elif end >= 0 or self._is_complete():
-            self._finish()
+    def _receive(self, link: socket.socket) -> None:
+        while not self.reply.done():
+            data = link.recv(_READ_BYTES)
+            if not data:
+                self._over("the peer closed without a reply")
+                return
+            end = data.find(b"\0")
+            self._received += data if end < 0 else data[:end]
+            if len(self._received) > self._bytes_max:
+                detail = f"reply larger than {self._bytes_max} bytes"
+                self._end(Malformed(self._endpoint.device, self._operation, detail))
+            elif end >= 0 or self._is_complete():
+                self._end(bytes(self._received).rstrip())
 
-    def eof_received(self) -> bool:
-        self._close("the peer closed without a reply")
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._close(f"connection lost: {exc}" if exc else "connection lost")
-
-    def abort(self) -> None:
-        """Close at once: what is still unsent is of no use to anybody."""
-        if not self.reply.done():
-            self.reply.cancel()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _close(self, detail: str) -> None:
-        if self.reply.done():
-            return
+    def _over(self, detail: str) -> None:
+        """The connection is; what came before it is the reply."""
         if self._received:
-            self._finish()
+            self._end(bytes(self._received).rstrip())
         else:
-            self.reply.set_result(
-                Unreachable(self._endpoint.device, self._operation, detail, connected=True)
-            )
+            self._end(self.unreachable(detail, connected=True))
 
-    def _finish(self) -> None:
-        self.reply.set_result(bytes(self._received).rstrip())
+    def _end(self, result: bytes | DeviceError) -> None:
+        if not self.reply.done():
+            self.reply.set_result(result)
 
     def _is_complete(self) -> bool:
         text = self._received.rstrip()
@@ -134,7 +231,37 @@ class _Exchange(asyncio.Protocol):
             return False
         self._attempts += 1
         try:
-            msgspec.json.decode(text)
+            msgspec.json.decode(text, type=msgspec.Raw)  # walked through, nothing is made of it
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return False
         return True
+
+
+@lru_cache(maxsize=_ADDRESSES_MAX)
+def _literal(host: str, port: int) -> tuple[int, tuple[Any, ...]] | None:
+    """Where a host is that was given as an address; None for a name."""
+    try:
+        if ":" in host:
+            socket.inet_pton(socket.AF_INET6, host)
+            return socket.AF_INET6, (host, port, 0, 0)
+        socket.inet_pton(socket.AF_INET, host)
+    except (OSError, ValueError):
+        return None
+    return socket.AF_INET, (host, port)
+
+
+async def _resolved(
+    loop: asyncio.AbstractEventLoop, endpoint: Endpoint, deadline_s: float
+) -> tuple[int, tuple[Any, ...]]:
+    """Where a name leads. Raises OSError, TimeoutError."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(errno.EINVAL, f"no host name: {error}") from error
+    family, _, _, _, address = found[0]
+    return family, address
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)

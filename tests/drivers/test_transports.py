@@ -1,6 +1,7 @@
 """The same cases against the socket form and the in-memory form of each transport."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -167,3 +168,97 @@ async def test_modbus_twin_answers_excepts_and_stays_silent() -> None:
     with pytest.raises(Malformed):
         await read(3)
     await modbus.close()
+
+
+# ---- TCP, the socket form alone
+
+
+async def test_tcp_takes_a_reply_in_pieces_and_of_any_size(listening) -> None:
+    body = b'{"a":"' + b"x" * 200_000 + b'"}'
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        for begin in range(0, len(body), 7_000):
+            writer.write(body[begin : begin + 7_000])
+            await writer.drain()
+            await asyncio.sleep(0.001)
+        await reader.read()
+
+    async with listening(serve) as port:
+        endpoint = Endpoint(device="m1", host="127.0.0.1", port=port)
+        said = await SocketTcpJson().exchange(endpoint, b"ask", deadline_s=20.0, bytes_max=300_000)
+    assert said == body
+
+
+async def test_tcp_sends_a_request_larger_than_the_kernel_takes_at_once(listening) -> None:
+    request, got = b"y" * 8_000_000, bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while len(got) < len(request):
+            got.extend(await reader.read(100_000))
+        writer.write(b"{}")
+
+    async with listening(serve) as port:
+        endpoint = Endpoint(device="m1", host="127.0.0.1", port=port)
+        said = await SocketTcpJson().exchange(endpoint, request, deadline_s=20.0, bytes_max=MAX)
+    assert said == b"{}"
+    assert got == request
+
+
+async def test_tcp_many_at_once_each_get_their_own_reply(listening) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'"%s"\0' % await reader.read(100))
+
+    tcp = SocketTcpJson()
+    async with listening(serve) as port:
+        endpoint = Endpoint(device="m1", host="127.0.0.1", port=port)
+        asked = [b"%d" % number for number in range(200)]
+        said = await asyncio.gather(
+            *(tcp.exchange(endpoint, ask, deadline_s=20.0, bytes_max=MAX) for ask in asked)
+        )
+    assert said == [b'"%s"' % ask for ask in asked]
+    assert tcp.opened == 200
+
+
+async def test_tcp_one_given_up_by_its_caller_leaves_the_others_alone(listening) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.read(100) == b"answer":
+            writer.write(b"{}\0")
+        await reader.read()
+
+    tcp = SocketTcpJson()
+    async with listening(serve) as port:
+        endpoint = Endpoint(device="m1", host="127.0.0.1", port=port)
+        hanging = asyncio.create_task(
+            tcp.exchange(endpoint, b"hang", deadline_s=20.0, bytes_max=MAX)
+        )
+        await asyncio.sleep(0.05)
+        hanging.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hanging
+        for _ in range(3):
+            assert await tcp.exchange(endpoint, b"answer", deadline_s=20.0, bytes_max=MAX) == b"{}"
+
+
+@pytest.mark.parametrize("host", ["localhost", "::1"])
+async def test_tcp_finds_a_peer_by_name_and_by_ipv6(host) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"{}\0")
+        writer.close()
+
+    first = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
+    server = await asyncio.start_server(serve, first, 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        endpoint = Endpoint(device="m1", host=host, port=port)
+        said = await SocketTcpJson().exchange(endpoint, b"ask", deadline_s=20.0, bytes_max=MAX)
+    assert said == b"{}"
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "\udc80"])
+async def test_tcp_a_name_that_leads_nowhere_is_unreachable(host) -> None:
+    endpoint = Endpoint(device="m1", host=host, port=4028)
+    with pytest.raises(Unreachable) as caught:
+        await SocketTcpJson().exchange(endpoint, b"ask", deadline_s=5.0, bytes_max=MAX)
+    assert caught.value.connected is False

@@ -35,6 +35,8 @@ _FREQUENCY_LEVEL_KEYS = ("freq-level", "bitmain-freq-level")
 _POOLS_MAX = 16
 _CHAINS_MAX = 16
 _FANS_MAX = 16
+_BOARD_KEYS = tuple((f"temp_pcb{n}", f"temp_chip{n}") for n in range(1, _CHAINS_MAX + 1))
+_FAN_KEYS = tuple(f"fan{n}" for n in range(1, _FANS_MAX + 1))
 _RAW_MODE = re.compile(r"\d{1,2}")
 
 CONFIG_PATH = "/cgi-bin/get_miner_conf.cgi"
@@ -134,10 +136,10 @@ def decode_stats(body: bytes) -> Stats:
     cgminer.check_status(reply.status)
     head = reply.stats[0] if reply.stats else {}
     live = next((entry for entry in reply.stats if "GHS 5s" in entry or "Elapsed" in entry), {})
-    boards = [_board(live, chain) for chain in range(1, _CHAINS_MAX + 1)]
+    boards = [_board(live, *keys) for keys in _BOARD_KEYS if keys[0] in live or keys[1] in live]
     chips = [celsius for _, hottest in boards for celsius in hottest]
-    fans = [cgminer.fan_rpm(live.get(f"fan{fan}")) for fan in range(1, _FANS_MAX + 1)]
     fan_count = cgminer.number(live.get("fan_num"), 0, _FANS_MAX)
+    fans = [cgminer.fan_rpm(live.get(key)) for key in _FAN_KEYS[: int(fan_count or _FANS_MAX)]]
     return Stats(
         model=cgminer.text(head.get("Type")),
         firmware_version=cgminer.text(cgminer.first(head, "CompileTime", "Miner")),
@@ -145,7 +147,7 @@ def decode_stats(body: bytes) -> Stats:
         uptime_s=cgminer.seconds(live.get("Elapsed")),
         chip_temperature_c=max(chips, default=None),
         board_temperatures_c=tuple(board for board, _ in boards if board is not None),
-        fans_rpm=tuple(rpm for rpm in fans[: int(fan_count or _FANS_MAX)] if rpm is not None),
+        fans_rpm=tuple(rpm for rpm in fans if rpm is not None),
     )
 
 
@@ -221,10 +223,12 @@ def decode_write_reply(body: bytes) -> str | None:
     raise ReplyError("reply without code and stats")
 
 
-def _board(live: Mapping[str, Any], chain: int) -> tuple[float | None, tuple[float, ...]]:
+def _board(
+    live: Mapping[str, Any], board: str, chips: str
+) -> tuple[float | None, tuple[float, ...]]:
     """Return the hottest circuit-board sensor and the chip readings of one hashboard."""
-    boards = cgminer.dashed_temperatures_c(live.get(f"temp_pcb{chain}"))
-    return max(boards, default=None), cgminer.dashed_temperatures_c(live.get(f"temp_chip{chain}"))
+    boards_c = cgminer.dashed_temperatures_c(live.get(board))
+    return max(boards_c, default=None), cgminer.dashed_temperatures_c(live.get(chips))
 
 
 def _raw_mode(value: Any) -> str:

@@ -54,6 +54,14 @@ class _Reply(msgspec.Struct, kw_only=True):
     message: Any = msgspec.field(default=None, name="Msg")
 
 
+class _Head(msgspec.Struct, kw_only=True):
+    """Of a reply that is read for its content elsewhere: whether it says no."""
+
+    status: Any = msgspec.field(default=None, name="STATUS")
+    code: Any = msgspec.field(default=None, name="Code")
+    message: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="Msg")
+
+
 class _SummaryReply(msgspec.Struct, kw_only=True):
     status: list[StatusEntry] = msgspec.field(default_factory=list, name="STATUS")
     summary: list[dict[str, Any]] = msgspec.field(name="SUMMARY")
@@ -215,15 +223,15 @@ def decode_refusal(body: bytes) -> Said | None:
 
     Raises ReplyError.
     """
-    said = cgminer.decode_json(body, dict[str, Any])
-    if isinstance(said.get("STATUS"), str) and said["STATUS"] not in {"S", "I"}:
-        code = said.get("Code")
-        return Said(
-            is_success=False,
-            code=code if isinstance(code, int) else None,
-            text=cgminer.text(said.get("Msg")) or "no text",
-        )
-    return None
+    said = cgminer.decode_json(body, _Head)
+    if not isinstance(said.status, str) or said.status in {"S", "I"}:
+        return None
+    text = cgminer.decode_json(bytes(said.message), Any) if said.message else None
+    return Said(
+        is_success=False,
+        code=said.code if isinstance(said.code, int) else None,
+        text=cgminer.text(text) or "no text",
+    )
 
 
 def percent_for(power_w: float, *, power_limit_w: float | None, rated_power_w: float) -> int:
