@@ -28,7 +28,7 @@ from drivers.miners.pyasic_any.values import decode_values
 TARGET = Target(
     device="m1",
     host="127.9.0.1",
-    firmware="luxos",
+    firmware="pyasic",
     model="Antminer S21",
     password="secret",
 )
@@ -106,7 +106,7 @@ def test_a_message_larger_than_a_frame_is_an_error() -> None:
 
 
 def miner(
-    device_of, clock, *, firmware="luxos", read: Any = None, apply: Any = None
+    device_of, clock, *, firmware="pyasic", read: Any = None, apply: Any = None
 ) -> PyasicMiner:
     port = MemoryPyasic(lambda _: Heard(said=read), lambda *_: Heard(said=apply))
     return PyasicMiner(device_of(firmware, "Antminer S21"), pyasic=port, clock=clock)
@@ -154,14 +154,14 @@ def test_no_error_escapes_apply(device_of, clock, virtually, error, kind) -> Non
         raise error
 
     port = MemoryPyasic(fail, fail)
-    driver = PyasicMiner(device_of("luxos", "Antminer S21"), pyasic=port, clock=clock)
+    driver = PyasicMiner(device_of("pyasic", "Antminer S21"), pyasic=port, clock=clock)
     assert isinstance(virtually(driver.apply(Sleep())), kind)
     with pytest.raises(DeviceError):
         virtually(driver.read())
 
 
 def test_silence_costs_the_deadline(device_of, clock, virtually) -> None:
-    with pytest.raises(Unreachable, match="within 10 s"):
+    with pytest.raises(Unreachable, match="within 15 s"):
         virtually(miner(device_of, clock).read())
     assert isinstance(virtually(miner(device_of, clock).apply(Sleep())), Unconfirmed)
 

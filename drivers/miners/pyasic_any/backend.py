@@ -1,8 +1,7 @@
 """The child's half that touches pyasic: builds its miner objects, reads them, commands them.
 
-Where the inventory names LuxOS or Braiins OS, the class is chosen from firmware and model, without
-a scan. For every other make pyasic's own identification runs once and its result is kept. What
-pyasic returns is taken apart here into plain values; its `bool` is reported as what it is, a claim.
+pyasic's own identification runs once a miner and its result is kept. What pyasic returns is taken
+apart here into plain values; its `bool` is reported as what it is, a claim.
 """
 
 import asyncio
@@ -19,7 +18,6 @@ from pyasic.miners.backends import (  # type: ignore[import-untyped]
     LUXMiner,
 )
 from pyasic.miners.base import MinerProtocol  # type: ignore[import-untyped]
-from pyasic.miners.factory import MINER_CLASSES, MinerTypes  # type: ignore[import-untyped]
 
 from drivers.contract.commands import (
     Applied,
@@ -32,7 +30,7 @@ from drivers.contract.commands import (
     Unconfirmed,
     Wake,
 )
-from drivers.contract.errors import Malformed, Unreachable, Unsupported
+from drivers.contract.errors import Malformed, Unreachable
 from drivers.contract.readings import WorkMode
 from drivers.miners.pyasic_any.messages import Identity, Target, Values
 from drivers.miners.pyasic_any.rpc import BoundedRpc
@@ -129,7 +127,7 @@ class Backend:
         known = self._known.get(target.host)
         if known is not None and known.target == target:
             return known
-        miner = _built(target) or await self._scanned(target)
+        miner = await self._scanned(target)
         rpc = BoundedRpc(self._tcp, target.device, target.host)
         _configure(miner, target, rpc)
         if len(self._known) >= _HOSTS_MAX:
@@ -144,20 +142,6 @@ class Backend:
                 target.device, "identify", "pyasic recognised no miner there", connected=False
             )
         return miner
-
-
-def _built(target: Target) -> Any:
-    """Return the miner object of a firmware that the inventory knows; None for any other make."""
-    if target.firmware == "luxos":
-        kinds = MINER_CLASSES[MinerTypes.LUX_OS]
-        return kinds.get(target.model.upper(), LUXMiner)(target.host, None)
-    if target.firmware == "braiins":
-        kind = MINER_CLASSES[MinerTypes.BRAIINS_OS].get(target.model.upper(), BOSer)
-        if not issubclass(kind, BOSer):
-            detail = f"Braiins OS on a {target.model} is edited over SSH, which Naryn does not do"
-            raise Unsupported(target.device, "identify", detail)
-        return kind(target.host, None)
-    return None
 
 
 def _configure(miner: Any, target: Target, rpc: BoundedRpc) -> None:

@@ -127,6 +127,7 @@ class PyasicChild:
         except TimeoutError:
             if self._last_frame_s < sent_s and self._process is process:
                 self._last_words = "it hung and was killed"
+                self._ready.clear()  # now, not when its end is noticed: it takes no more
                 _kill(process)
             detail = f"the pyasic child did not answer within {deadline_s + GRACE_S:g} s"
             raise Unreachable(target.device, kind, detail, connected=True) from None
