@@ -8,21 +8,17 @@ exists: of 4028 only `version` was recorded (S21+ under 25.05.1).
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from drivers.miners import cgminer
 from drivers.miners.cgminer import ReplyError, StatusEntry
 
-T = TypeVar("T")
-
 LIVE_PARTS = ("summary", "temps", "fans", "tunerstatus")
 """What one joined request to 4028 asks for; pools are joined where they are wanted too."""
 
-_Joined = dict[str, msgspec.Raw]
-"""A reply whose parts are decoded one by one, so that an ill one does not take the others."""
-
+_NO_PARTS = msgspec.Raw(b"[]")
 _ROWS_MAX = 16
 _FAULT_CHARACTERS_MAX = 200
 
@@ -50,6 +46,17 @@ class _PoolRow(msgspec.Struct, kw_only=True):
     url: Any = msgspec.field(default=None, name="URL")
 
 
+class _Part(msgspec.Struct, kw_only=True, rename="upper"):
+    """The reply to one command: its status, and rows under the command's name."""
+
+    status: list[StatusEntry] = []
+    summary: list[_SummaryRow] = []
+    temps: list[_TempRow] = []
+    fans: list[_FanRow] = []
+    tunerstatus: list[_TunerRow] = []
+    pools: list[_PoolRow] = []
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
     """What 4028 said. `pool_urls` None: not asked for, or not told.
@@ -74,25 +81,29 @@ def encode_query(parts: Iterable[str]) -> bytes:
 
 
 def decode_live(body: bytes) -> Live:
-    """Decode the reply to a joined request. Raises ReplyError when it has no summary."""
-    joined = cgminer.decode_json(body, _Joined)
+    """Decode the reply to a joined request. Raises ReplyError when it has no summary.
+
+    Parts are decoded one by one, so that an ill one does not take the others with it.
+    """
+    joined = cgminer.decode_json(body, dict[str, msgspec.Raw])
     if "summary" not in joined:
-        cgminer.check_status(_statuses(joined))
+        cgminer.check_status(cgminer.decode_json(body, _Part).status)
         raise ReplyError("no summary in the reply")
-    summary = _rows(joined, "summary", list[_SummaryRow])[0]
+    summary = _part(joined["summary"], "summary").summary[0]
     faults: list[str] = []
 
-    def rows(name: str, shape: type[list[T]]) -> list[T]:
-        """What a single part lacks is a fault of the reading, not its end."""
+    def part(name: str) -> _Part:
+        """A part that cannot be read is a fault of the reading, not its end."""
         try:
-            return _rows(joined, name, shape)
+            return _part(joined.get(name, _NO_PARTS), name)
         except ReplyError as error:
             faults.append(f"{name} unreadable: {error}"[:_FAULT_CHARACTERS_MAX])
-            return []
+            return _Part()
 
-    temps, fans = rows("temps", list[_TempRow]), rows("fans", list[_FanRow])
-    tuner = rows("tunerstatus", list[_TunerRow])
-    pools = rows("pools", list[_PoolRow]) if "pools" in joined else []
+    temps = part("temps").temps[:_ROWS_MAX]
+    fans = part("fans").fans[:_ROWS_MAX]
+    tuner = part("tunerstatus").tunerstatus
+    pools = part("pools").pools[:_ROWS_MAX] if "pools" in joined else []
     chips = (cgminer.temperature_c(row.chip_c) for row in temps)
     speeds = (cgminer.fan_rpm(row.rpm) for row in fans)
     urls = (cgminer.text(row.url) for row in pools)
@@ -109,17 +120,12 @@ def decode_live(body: bytes) -> Live:
     )
 
 
-def _rows(joined: _Joined, name: str, shape: type[list[T]]) -> list[T]:
-    """The rows of one command within a joined reply. Raises ReplyError when there are none."""
-    parts = cgminer.decode_json(bytes(joined.get(name, b"[]")), list[_Joined])
+def _part(raw: bytes, name: str) -> _Part:
+    """Decode what one command said. Raises ReplyError where it has no rows."""
+    parts = cgminer.decode_json(bytes(raw), list[_Part])
     if not parts:
         raise ReplyError("it is not in the reply")
-    cgminer.check_status(_statuses(parts[0]))
-    rows = cgminer.decode_json(bytes(parts[0].get(name.upper(), b"[]")), shape)
-    if not rows:
+    cgminer.check_status(parts[0].status)
+    if not getattr(parts[0], name):
         raise ReplyError(f"{name.upper()} is empty")
-    return rows[:_ROWS_MAX]
-
-
-def _statuses(reply: _Joined) -> list[StatusEntry]:
-    return cgminer.decode_json(bytes(reply.get("STATUS", b"[]")), list[StatusEntry])
+    return parts[0]
