@@ -6,14 +6,15 @@ published, so nothing here or in the driver decides by one.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from drivers.miners import cgminer
-from drivers.miners.cgminer import ReplyError, StatusEntry
+from drivers.miners.cgminer import ReplyError
+from drivers.miners.luxos import replies
 
 LIVE = ("config", "summary", "power", "temps", "fans", "stats", "atm")
 SETTINGS = ("config", "atm", "profiles")
@@ -29,47 +30,13 @@ A comma would begin another parameter, and 0 to 3 alone is read as a board.
 _EVENT_CODE = re.compile(r"[A-Z0-9_]{1,48}")
 _STEP = re.compile(r"[+-]?[0-9]{1,3}")
 _ASLEEP = {"Sleep": True, "None": False}
-_CORNERS = ("TopLeft", "TopRight", "BottomLeft", "BottomRight")
 _BOARDS_MAX = 8
 _FANS_MAX = 16
 _POOLS_MAX = 16
 _PROFILES_MAX = 128
 _EVENTS_MAX = 32
 
-_Rows = list[dict[str, Any]]
-
-
-class _Part(msgspec.Struct, kw_only=True, rename="upper"):
-    """The reply to one command: its status and the rows under the command's name."""
-
-    status: list[StatusEntry]
-    atm: _Rows = []
-    config: _Rows = []
-    events: _Rows = []
-    fans: _Rows = []
-    pools: _Rows = []
-    power: _Rows = []
-    profiles: _Rows = []
-    session: _Rows = []
-    stats: _Rows = []
-    summary: _Rows = []
-    temps: _Rows = []
-    version: _Rows = []
-
-
-class _Joined(msgspec.Struct, kw_only=True):
-    """The reply to `a+b`: by command a list with one part."""
-
-    config: list[_Part] = []
-    atm: list[_Part] = []
-    events: list[_Part] = []
-    fans: list[_Part] = []
-    pools: list[_Part] = []
-    power: list[_Part] = []
-    profiles: list[_Part] = []
-    stats: list[_Part] = []
-    summary: list[_Part] = []
-    temps: list[_Part] = []
+_Row = TypeVar("_Row", replies.Temps, replies.Fan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,28 +116,25 @@ def decode_live(body: bytes) -> Live:
 
     `config` has to be there, and `summary` unless the miner sleeps; every other part may fail.
     """
-    reply = cgminer.decode_json(body, _Joined)
-    config = _required(reply.config, "config")
-    settings = _settings(config, _row(_part(reply.atm).atm))
-    summary = _row(_part(reply.summary).summary)
-    if not summary and not settings.is_asleep:
-        summary = _required(reply.summary, "summary")
-    rate = cgminer.first(summary, "GHS 5s", "GHS 1m", "GHS av")
-    stats = _part(reply.stats).stats
+    reply = cgminer.decode_json(body, replies.Joined)
+    config = _config(reply)
+    settings = _settings(config, _part(reply.atm).atm)
+    if not settings.is_asleep and not _answered(reply.summary, "summary").summary:
+        raise ReplyError("summary is empty")
+    summary = next(iter(_part(reply.summary).summary), replies.Summary())
+    rates = (summary.rate_5s, summary.rate_1m, summary.rate)
+    power = _part(reply.power).power
     return Live(
         settings=settings,
-        hashrate_ths=cgminer.hashrate_ths(rate, 1e3),
-        power_w=cgminer.power_w(_row(_part(reply.power).power).get("Watts")),
-        chip_temperature_c=_chip_temperature_c(stats[-1] if stats else {}),
-        board_temperatures_c=tuple(
-            _hottest(cgminer.temperature_c(row.get(corner)) for corner in _CORNERS)
-            for row in _in_order(_part(reply.temps).temps[:_BOARDS_MAX])
-        ),
-        fans_rpm=_fans_rpm(_part(reply.fans).fans),
-        uptime_s=cgminer.seconds(summary.get("Elapsed")),
-        model=cgminer.text(config.get("Model")),
-        serial=cgminer.text(config.get("SerialNumber")),
-        mac=cgminer.mac(config.get("MACAddr")),
+        hashrate_ths=cgminer.hashrate_ths(next((r for r in rates if r is not None), None), 1e3),
+        power_w=cgminer.power_w(power[0].watts) if power else None,
+        chip_temperature_c=_chip_temperature_c(_part(reply.stats).stats[-1:]),
+        board_temperatures_c=_board_temperatures_c(_part(reply.temps).temps[:_BOARDS_MAX]),
+        fans_rpm=_fans_rpm(_part(reply.fans).fans[:_FANS_MAX]),
+        uptime_s=cgminer.seconds(summary.elapsed),
+        model=cgminer.text(config.model),
+        serial=cgminer.text(config.serial_number),
+        mac=cgminer.mac(config.mac),
     )
 
 
@@ -179,20 +143,19 @@ def decode_settings(body: bytes) -> tuple[Settings, tuple[Profile, ...]]:
 
     Raises ReplyError.
     """
-    reply = cgminer.decode_json(body, _Joined)
-    config = _required(reply.config, "config")
-    atm = _row(_part(reply.atm).atm)
-    return _settings(config, atm), _profiles(_part(reply.profiles).profiles)
+    reply = cgminer.decode_json(body, replies.Joined)
+    settings = _settings(_config(reply), _part(reply.atm).atm)
+    return settings, _profiles(_part(reply.profiles).profiles)
 
 
 def decode_details(body: bytes) -> Details:
     """Decode a reply to the commands of DETAILS. Raises ReplyError."""
-    reply = cgminer.decode_json(body, _Joined)
+    reply = cgminer.decode_json(body, replies.Joined)
     if not (reply.pools or reply.profiles or reply.events):
         raise ReplyError("neither pools nor profiles nor events")
     pools = _part(reply.pools)
-    urls = (cgminer.text(row.get("URL")) for row in pools.pools[:_POOLS_MAX])
-    codes = (str(row.get("Code"))[:49] for row in _part(reply.events).events[:_EVENTS_MAX])
+    urls = (cgminer.text(pool.url) for pool in pools.pools[:_POOLS_MAX])
+    codes = (str(event.code)[:49] for event in _part(reply.events).events[:_EVENTS_MAX])
     return Details(
         pool_urls=tuple(url for url in urls if url is not None) if pools.status else None,
         profiles=_profiles(_part(reply.profiles).profiles),
@@ -206,19 +169,19 @@ def decode_firmware_version(body: bytes) -> str | None:
 
     Raises ReplyError. The key `Miner` is not used: older builds spoof another firmware there.
     """
-    reply = cgminer.decode_json(body, _Part)
+    reply = cgminer.decode_json(body, replies.Part)
     cgminer.check_status(reply.status)
-    version = cgminer.text(_row(reply.version).get("LUXminer"))
+    version = cgminer.text(reply.version[0].luxminer) if reply.version else None
     return None if version is None else version.partition("-")[0] or None
 
 
 def decode_answer(body: bytes) -> Said:
     """Decode the answer to one command. Raises ReplyError."""
-    reply = cgminer.decode_json(body, _Part)
+    reply = cgminer.decode_json(body, replies.Part)
     if not reply.status:
         raise ReplyError("STATUS is empty")
     status = reply.status[0]
-    session_id = _row(reply.session).get("SessionID")
+    session_id = reply.session[0].id if reply.session else None
     known = isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id) is not None
     return Said(
         is_success=status.status in {"S", "I"},
@@ -228,25 +191,25 @@ def decode_answer(body: bytes) -> Said:
     )
 
 
-def _settings(config: dict[str, Any], atm: dict[str, Any]) -> Settings:
-    curtailed, is_atm_on = config.get("CurtailMode"), config.get("IsAtmEnabled")
+def _settings(config: replies.Config, rows: list[replies.Atm]) -> Settings:
+    atm = rows[0] if rows else replies.Atm()
+    curtailed, is_atm_on = config.curtail_mode, config.is_atm_enabled
     return Settings(
         is_asleep=_ASLEEP.get(curtailed) if isinstance(curtailed, str) else None,
-        profile=_name(config.get("Profile")),
+        profile=_name(config.profile),
         is_atm_on=is_atm_on if isinstance(is_atm_on, bool) else None,
-        ceiling=_bound(atm.get("MaxProfile")),
-        floor=_bound(atm.get("MinProfile")),
-        power_target_w=cgminer.power_w(atm.get("PowerTarget")) or None,
+        ceiling=_bound(atm.max_profile),
+        floor=_bound(atm.min_profile),
+        power_target_w=cgminer.power_w(atm.power_target) or None,
     )
 
 
-def _profiles(rows: _Rows) -> tuple[Profile, ...]:
+def _profiles(rows: list[replies.ProfileRow]) -> tuple[Profile, ...]:
     """Return the profiles that can be set: named as `profileset` takes it, and with their watts."""
     found = []
     for row in rows[:_PROFILES_MAX]:
-        name, power_w = _name(row.get("Profile Name")), cgminer.power_w(row.get("Watts"))
+        name, power_w, step = _name(row.name), cgminer.power_w(row.watts), str(row.step)[:5]
         if name is not None and power_w:
-            step = str(row.get("Step"))[:5]
             at = int(step) if _STEP.fullmatch(step) else None
             found.append(Profile(name=name, step=at, power_w=power_w))
     return tuple(found)
@@ -263,51 +226,64 @@ def _bound(value: Any) -> str | None:
     return _name(value)
 
 
-def _chip_temperature_c(stats: dict[str, Any]) -> float | None:
+def _chip_temperature_c(rows: list[replies.Stats]) -> float | None:
     """Return the hottest chip.
 
     Where the chips have no sensors, the firmware repeats the board's readings in their place.
     """
-    slots = range(1, _BOARDS_MAX + 1)
-    chips = (stats.get(f"temp_chip{n}") for n in slots if _has_chips_of_its_own(stats, n))
-    return _hottest(celsius for said in chips for celsius in cgminer.dashed_temperatures_c(said))
+    return _hottest(
+        celsius
+        for row in rows
+        for chip, board in (
+            (row.temp_chip1, row.temp_pcb1),
+            (row.temp_chip2, row.temp_pcb2),
+            (row.temp_chip3, row.temp_pcb3),
+            (row.temp_chip4, row.temp_pcb4),
+        )
+        if chip != board
+        for celsius in cgminer.dashed_temperatures_c(chip)
+    )
 
 
-def _has_chips_of_its_own(stats: dict[str, Any], slot: int) -> bool:
-    return bool(stats.get(f"temp_chip{slot}") != stats.get(f"temp_pcb{slot}"))
+def _board_temperatures_c(rows: list[replies.Temps]) -> tuple[float | None, ...]:
+    """Return the hottest corner of each board."""
+    corners = (
+        (row.top_left, row.top_right, row.bottom_left, row.bottom_right) for row in _in_order(rows)
+    )
+    return tuple(_hottest(map(cgminer.temperature_c, four)) for four in corners)
 
 
 def _hottest(readings: Iterable[float | None]) -> float | None:
     return max((celsius for celsius in readings if celsius is not None), default=None)
 
 
-def _fans_rpm(rows: _Rows) -> tuple[int, ...]:
-    found = (cgminer.fan_rpm(row.get("RPM")) for row in _in_order(rows[:_FANS_MAX]))
+def _fans_rpm(rows: list[replies.Fan]) -> tuple[int, ...]:
+    found = (cgminer.fan_rpm(row.rpm) for row in _in_order(rows))
     return tuple(rpm for rpm in found if rpm is not None)
 
 
-def _in_order(rows: _Rows) -> _Rows:
+def _in_order(rows: list[_Row]) -> list[_Row]:
     """Rows by their ID; some firmwares mix them."""
-    return sorted(rows, key=lambda row: cgminer.number(row.get("ID"), 0.0, 99.0) or 0.0)
+    return sorted(rows, key=lambda row: cgminer.number(row.id, 0.0, 99.0) or 0.0)
 
 
-def _part(parts: Sequence[_Part]) -> _Part:
-    """Return the part of one command, an empty one where it failed or is not there."""
-    part = parts[0] if parts else None
-    if part is None or (part.status and part.status[0].status not in {"S", "I"}):
-        return _Part(status=[])
-    return part
+def _config(reply: replies.Joined) -> replies.Config:
+    rows = _answered(reply.config, "config").config
+    if not rows:
+        raise ReplyError("config is empty")
+    return rows[0]
 
 
-def _required(parts: Sequence[_Part], name: str) -> dict[str, Any]:
+def _answered(parts: list[replies.Part], name: str) -> replies.Part:
+    """Return the part of a command that has to be there. Raises ReplyError."""
     if not parts:
         raise ReplyError(f"no {name}")
     cgminer.check_status(parts[0].status)
-    row = _row(getattr(parts[0], name))
-    if not row:
-        raise ReplyError(f"{name} is empty")
-    return row
+    return parts[0]
 
 
-def _row(rows: _Rows) -> dict[str, Any]:
-    return rows[0] if rows else {}
+def _part(parts: list[replies.Part]) -> replies.Part:
+    """Return the part of one command, an empty one where it failed or is not there."""
+    part = parts[0] if parts else replies.NOTHING
+    failed = part.status and part.status[0].status not in {"S", "I"}
+    return replies.NOTHING if failed else part
