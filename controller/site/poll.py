@@ -1,19 +1,20 @@
 """Reads every miner and meter, each at its own pace; one that hangs costs its own deadline only.
 
-One loop and one queue of due times for all miners, never a job a miner. A miner that takes part
+One loop and one wheel of due times for all miners, never a job a miner. A miner that takes part
 in an order is read every `order_period_s`; one that fails is asked less often, up to eight
 periods apart.
 """
 
 import asyncio
-import heapq
 import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import structlog
 
+from controller.site.allowance import Allowance
 from controller.site.slots import MeterSlot, MinerSlots
+from controller.site.wheel import SLOT_S, Wheel
 from drivers.contract.devices import MeterDriver, MinerDriver
 from drivers.contract.errors import DeviceError
 from drivers.contract.readings import MinerReading
@@ -21,7 +22,9 @@ from drivers.transport.ports import Clock
 
 _log = structlog.get_logger()
 
-_STEP_S = 0.05
+_REST_S_MAX = 0.05
+"""The longest rest of the loop: a miner may be hastened meanwhile."""
+_REST_S_MIN = 0.001
 _BACKOFF_MAX = 8
 _AWAY_MAX = 4
 """Failed reads in a row that are no reason to ask less often while a miner takes part in an order:
@@ -37,11 +40,14 @@ _SPREAD = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollPace:
-    """How often miners are read, in seconds, and how many reads may be under way at once."""
+    """How often miners are read, in seconds, how many reads may be under way at once, and how many
+    connections they may open in a second.
+    """
 
     period_s: float
     order_period_s: float
     reads_max: int
+    connections_per_s_max: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,15 @@ class Polled:
     begun_s: float
     missed: int
     """Failed reads in a row, this one included; 0: it was read."""
+
+
+@dataclass(slots=True, eq=False)
+class _Under:
+    """A read under way."""
+
+    task: asyncio.Task[None]
+    begun_s: float
+    given_up: bool = False
 
 
 class MinerPoll:
@@ -67,8 +82,11 @@ class MinerPoll:
         rng: random.Random,
         heard: Callable[[MinerReading], None] | None = None,
         ended: Callable[[Polled], None] | None = None,
+        opened: Callable[[], int] = int,
     ) -> None:
-        """`heard` is told of every reading, `ended` of every read; neither may raise."""
+        """`heard` is told of every reading, `ended` of every read; neither may raise. `opened`
+        tells how many connections were begun so far; without it each read counts as one.
+        """
         self._drivers = drivers
         self._slots = slots
         self._clock = clock
@@ -76,10 +94,13 @@ class MinerPoll:
         self._rng = rng
         self._heard = heard
         self._ended = ended
-        self._due_s: dict[str, float] = {}
-        self._queue: list[tuple[float, str]] = []
+        self._allowance: Allowance | None = None
+        if pace.connections_per_s_max < float("inf"):
+            self._allowance = Allowance(pace.connections_per_s_max, opened, clock.monotonic_s())
+        self._wheel = Wheel()
         self._hastened: frozenset[str] = frozenset()
-        self._reading: dict[str, asyncio.Task[None]] = {}
+        self._reading: dict[str, _Under] = {}
+        """In the order of their beginning."""
 
     def hasten(self, miner_ids: Collection[str]) -> None:
         """These take part in an order now: read them at the order's pace. Replaces the earlier
@@ -88,45 +109,61 @@ class MinerPoll:
         wanted = frozenset(miner_ids)
         soon_s = self._clock.monotonic_s() + self._pace.order_period_s
         for miner_id in sorted(wanted - self._hastened):
-            if miner_id in self._due_s and self._due_s[miner_id] > soon_s:
-                self._plan(miner_id, soon_s - self._rng.random())
+            due_s = self._wheel.due_s(miner_id)
+            if due_s is not None and due_s > soon_s:
+                self._wheel.put(miner_id, soon_s - self._rng.random())
         self._hastened = wanted
 
     async def run(self) -> None:
         """Read for ever. The first round is spread over one order period."""
         now_s = self._clock.monotonic_s()
         for miner_id in self._drivers:
-            self._plan(miner_id, now_s + self._rng.random() * self._pace.order_period_s)
+            self._wheel.put(miner_id, now_s + self._rng.random() * self._pace.order_period_s)
         try:
             while True:
-                self._start_due()
-                await asyncio.sleep(_STEP_S)
+                now_s = self._clock.monotonic_s()
+                self._give_up_hung(now_s)
+                await asyncio.sleep(self._start_due(now_s))
         finally:
-            for task in self._reading.values():
+            under = [read.task for read in self._reading.values()]
+            for task in under:
                 task.cancel()
-            await asyncio.gather(*self._reading.values(), return_exceptions=True)
+            await asyncio.gather(*under, return_exceptions=True)
 
-    def _plan(self, miner_id: str, due_s: float) -> None:
-        self._due_s[miner_id] = due_s
-        heapq.heappush(self._queue, (due_s, miner_id))
-
-    def _start_due(self) -> None:
-        now_s = self._clock.monotonic_s()
-        while self._queue and self._queue[0][0] <= now_s:
+    def _start_due(self, now_s: float) -> float:
+        """Begin what is due and may begin; how long to rest then, in s."""
+        allowance = self._allowance
+        if allowance is not None:
+            allowance.fill(now_s)
+        while (next_s := self._wheel.next_s()) is not None and next_s <= now_s:
             if len(self._reading) >= self._pace.reads_max:
+                return SLOT_S
+            if allowance is not None and not allowance.take():
+                return SLOT_S
+            found = self._wheel.pop(now_s)
+            if found is not None:
+                self._start(*found, now_s)
+        if next_s is None:
+            return _REST_S_MAX
+        return min(max(next_s - self._clock.monotonic_s(), _REST_S_MIN), _REST_S_MAX)
+
+    def _start(self, miner_id: str, due_s: float, now_s: float) -> None:
+        task = asyncio.create_task(self._read(miner_id, due_s))
+        self._reading[miner_id] = _Under(task, now_s)
+
+    def _give_up_hung(self, now_s: float) -> None:
+        """One look at the oldest, in place of a timer for each read."""
+        for read in self._reading.values():
+            if now_s - read.begun_s < _HUNG_S:
                 return
-            due_s, miner_id = heapq.heappop(self._queue)
-            if self._due_s.get(miner_id) != due_s or miner_id in self._reading:
-                continue
-            del self._due_s[miner_id]
-            task = asyncio.create_task(self._read(miner_id, due_s), name=f"read {miner_id}")
-            self._reading[miner_id] = task
+            if not read.given_up:
+                read.given_up = True
+                read.task.cancel()
 
     async def _read(self, miner_id: str, due_s: float) -> None:
         begun_s, missed = self._clock.monotonic_s(), 0
         try:
-            async with asyncio.timeout(_HUNG_S):
-                reading = await self._drivers[miner_id].read()
+            reading = await self._drivers[miner_id].read()
             self._slots.put(reading)
             if self._heard is not None:
                 self._heard(reading)
@@ -134,18 +171,30 @@ class MinerPoll:
             missed = self._slots.miss(miner_id, self._clock.monotonic_s(), str(error))
             if missed == 1:
                 _log.info("miner_read_failed", miner=miner_id, error=str(error))
+        except asyncio.CancelledError:
+            if not self._reading[miner_id].given_up:
+                raise
+            missed = self._fault(miner_id, f"no end of a read within {_HUNG_S:g} s")
         except Exception as error:  # noqa: BLE001 - a driver's own fault must not end the polling of its miner
-            missed = self._slots.miss(miner_id, self._clock.monotonic_s(), f"driver: {error!r}")
-            _log.exception("miner_driver_failed", miner=miner_id)
+            missed = self._fault(miner_id, repr(error))
         finally:
             self._reading.pop(miner_id, None)
         if self._ended is not None:
             self._ended(Polled(miner_id=miner_id, due_s=due_s, begun_s=begun_s, missed=missed))
+        self._wheel.put(miner_id, self._next_s(miner_id, begun_s, missed))
+
+    def _fault(self, miner_id: str, what: str) -> int:
+        _log.exception("miner_driver_failed", miner=miner_id)
+        return self._slots.miss(miner_id, self._clock.monotonic_s(), f"driver: {what}")
+
+    def _next_s(self, miner_id: str, begun_s: float, missed: int) -> float:
+        """When to read it again, after so many failures in a row."""
         hastened = miner_id in self._hastened
         period_s = self._pace.order_period_s if hastened else self._pace.period_s
-        period_s *= min(2.0 ** max(0, missed - (_AWAY_MAX if hastened else 1)), _BACKOFF_MAX)
+        if missed:
+            period_s *= min(2.0 ** max(0, missed - (_AWAY_MAX if hastened else 1)), _BACKOFF_MAX)
         period_s *= 1.0 + _SPREAD * (self._rng.random() - 0.5)
-        self._plan(miner_id, max(begun_s + period_s, self._clock.monotonic_s()))
+        return max(begun_s + period_s, self._clock.monotonic_s())
 
 
 async def poll_meter(driver: MeterDriver, slot: MeterSlot, clock: Clock, period_s: float) -> None:

@@ -331,3 +331,32 @@ def test_a_late_read_is_not_made_up_for():
 def test_power_needs_its_own_good_quality():
     slot = MeterSlot(meter_id="plc", rule=RULE, primary=Signal.NET_HEAD_M)
     assert slot.view(1.0, None).power_w is None
+
+
+def test_connections_a_second_are_bounded():
+    miners = fleet(100, takes_s=0.01)
+    pace = PollPace(period_s=1.0, order_period_s=1.0, reads_max=1000, connections_per_s_max=20.0)
+    run_virtual(polled(miners, 30.0, pace=pace))
+    begun = sorted(s for driver in miners.values() for s in driver.begun_s)
+    assert 20.0 * 28 <= len(begun) <= 20.0 * 31
+    assert all(driver.begun_s for driver in miners.values()), "each has its turn"
+    for second in range(1, 30):
+        assert sum(second <= s < second + 1 for s in begun) <= 20 + 3
+
+
+def test_every_read_that_ends_is_told_with_its_due_time():
+    miners, told = fleet(3), []
+    miners["m1"].error = unreachable("m1")
+
+    async def run():
+        clock = VirtualClock(START)
+        poll = MinerPoll(miners, MinerSlots(), clock, PACE, random.Random(3), ended=told.append)
+        running = asyncio.create_task(poll.run())
+        await asyncio.sleep(20.0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    run_virtual(run())
+    assert {polled.miner_id: polled.missed for polled in told} == {"m0": 0, "m1": 1, "m2": 0}
+    for polled in told:
+        assert 0.0 <= polled.begun_s - polled.due_s <= 0.011

@@ -97,7 +97,9 @@ def build_polled(plant: BenchPlant, peer: Peer, hung_percent: float) -> PolledFl
     """A driver for each miner of the plant; the same share of each firmware hangs."""
     tcp, http, clock = CountedTcp(), SocketHttp(), SystemClock()
     wires = Wires(tcp=tcp, http=http, grpc=SocketGrpc(), pyasic=PyasicChild(), clock=clock)
-    ports = {"rpc": peer.rpc_port, "http": peer.http_port}
+    # The peer speaks no gRPC: what Braiins OS+ is asked there once a minute ends as a closed
+    # connection.
+    ports = {"rpc": peer.rpc_port, "http": peer.http_port, "grpc": peer.http_port}
     drivers: dict[str, MinerDriver] = {}
     firmware_of: dict[str, str] = {}
     hung, left_out, counts = set(), set(), dict[str, int]()
