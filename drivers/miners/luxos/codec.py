@@ -17,7 +17,8 @@ from drivers.miners.cgminer import ReplyError
 from drivers.miners.luxos import replies
 
 LIVE = ("config", "summary", "power", "temps", "fans", "stats", "atm")
-SETTINGS = ("config", "atm", "profiles")
+STATE = ("config", "atm")
+SETTINGS = (*STATE, "profiles")
 DETAILS = ("pools", "profiles", "events")
 """What is asked together, each on one connection."""
 
@@ -139,7 +140,7 @@ def decode_live(body: bytes) -> Live:
 
 
 def decode_settings(body: bytes) -> tuple[Settings, tuple[Profile, ...]]:
-    """Decode a reply to the commands of SETTINGS; no profiles where they failed.
+    """Decode a reply to the commands of STATE or SETTINGS; no profiles where there are none.
 
     Raises ReplyError.
     """

@@ -109,7 +109,7 @@ class Luxos:
     async def _carry_out(self, command: Command, until_s: float) -> Outcome:
         """Errors that are raised from here came before anything was sent."""
         # To sleep, nothing but the present state matters; on a mass curtailment bytes are time.
-        wanted = codec.SETTINGS[:2] if isinstance(command, Sleep) else codec.SETTINGS
+        wanted = codec.STATE if isinstance(command, Sleep) else codec.SETTINGS
         settings, profiles = await self._ask(wanted, codec.decode_settings, until_s)
         try:
             writes = plan.plan(settings, profiles, command)
