@@ -8,6 +8,7 @@ from drivers.contract.errors import Unsupported
 from drivers.contract.frames import Judge
 from drivers.miners.antminer_stock import frame as antminer_stock_frame
 from drivers.miners.antminer_stock.driver import AntminerStock
+from drivers.miners.braiins import frame as braiins_frame
 from drivers.miners.braiins.driver import Braiins
 from drivers.miners.luxos.driver import Luxos
 from drivers.miners.pyasic_any.driver import PyasicMiner
@@ -64,6 +65,7 @@ MINERS: Mapping[str, MinerFactory] = {
 JUDGES: Mapping[str, Judge] = {
     "antminer-stock": antminer_stock_frame.judge,
     "whatsminer-v2": whatsminer_v2_frame.judge,
+    "braiins": braiins_frame.judge,
 }
 """Firmware → what an answer to its prepared Sleep means; these drivers are `FrameMaker`s."""
 

@@ -22,7 +22,8 @@ from drivers.contract.errors import (
     Unreachable,
     Unsupported,
 )
-from drivers.transport.grpc import REQUEST_BYTES_MAX, SocketGrpc, UnaryCall
+from drivers.transport.grpc import SocketGrpc
+from drivers.transport.grpc_call import REQUEST_BYTES_MAX, UnaryCall, is_answered
 from drivers.transport.grpc_status import operation_of, status_error
 from drivers.transport.memory import GrpcAnswer, GrpcQuestion, MemoryGrpc
 from drivers.transport.ports import Endpoint, Grpc
@@ -31,7 +32,6 @@ PATH = "/braiins.bos.v1.ActionsService/PauseMining"
 MAX = 10_000
 DEADLINE_S = 0.4
 HERE = Endpoint(device="m1", host="10.0.0.1", port=50051)
-HEADERS = [(":method", "POST"), (":scheme", "http"), (":path", PATH), (":authority", "m1")]
 
 
 @dataclass
@@ -330,7 +330,7 @@ async def test_a_peer_that_drips_costs_its_deadline_only(listening) -> None:
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_no_bytes_raise_anything(data) -> None:
-    call = UnaryCall(HERE, PATH, HEADERS, b"", MAX)
+    call = UnaryCall(HERE, PATH, b"", metadata={}, deadline_s=1.0, bytes_max=MAX)
     service = Service()
     service.receive(call.bytes_to_send())
     text = "%00%ff" + "x" * 20
@@ -338,12 +338,35 @@ def test_no_bytes_raise_anything(data) -> None:
     said = service.say(body, "0" if body else "3", text)
     begin = data.draw(st.integers(0, len(said)))
     end = data.draw(st.integers(begin, min(len(said), begin + 20)))
-    call.receive(said[:begin] + data.draw(st.binary(max_size=20)) + said[end:])
+    bent = said[:begin] + data.draw(st.binary(max_size=20)) + said[end:]
+    is_answered(bent)
+    call.receive(bent)
     call.bytes_to_send()
     call.close("gone")
     assert isinstance(call.result, bytes | DeviceError)
     if isinstance(call.result, DeviceError):
         assert len(call.result.detail) < 400
+
+
+@pytest.mark.parametrize("body", [framed(b"\x08\x01"), None], ids=["a message", "a status"])
+def test_a_call_is_answered_with_its_last_byte_and_not_before(body) -> None:
+    call = UnaryCall(HERE, PATH, b"", metadata={}, deadline_s=1.0, bytes_max=MAX)
+    service = Service()
+    service.receive(call.bytes_to_send())
+    said = service.say(body, "0" if body else "16")
+    assert [at for at in range(len(said) + 1) if is_answered(said[:at])] == [len(said)]
+    call.receive(said[:-1])
+    assert call.result is None
+    call.receive(said[-1:])
+    assert call.result is not None
+
+
+def test_no_more_is_waited_for_where_none_will_come() -> None:
+    for say in (_goaway, _reset, lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n"):
+        service = Service()
+        call = UnaryCall(HERE, PATH, b"", metadata={}, deadline_s=1.0, bytes_max=MAX)
+        service.receive(call.bytes_to_send())
+        assert is_answered(say(service))
 
 
 def test_a_services_text_is_short_and_printable() -> None:

@@ -71,7 +71,7 @@ async def test_a_frame_shows_no_login_and_is_not_sent_when_its_time_is_over(firm
     async with plant() as there:
         persona = there.persona(firmware)
         frame = await there.driver(firmware).prepare()
-        assert time.monotonic() < frame.valid_until_s < time.monotonic() + 1_501.0
+        assert time.monotonic() < frame.valid_until_s < time.monotonic() + 3_601.0
         for secret in ("request", "reply_key", "Digest", "enc"):
             assert secret not in repr(frame)
         late = replace(frame, valid_until_s=time.monotonic() - 0.001)
@@ -101,7 +101,7 @@ async def test_a_wrong_password_is_told_while_it_is_prepared(firmware):
     async with plant() as there:
         wrong = Login(username="root", password="wrong")
         driver = there.driver(firmware, login=wrong)
-        if firmware == "antminer-stock":
+        if firmware != "whatsminer-v2":
             with pytest.raises(Unauthorized):
                 await driver.prepare()
         else:

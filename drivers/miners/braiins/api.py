@@ -25,8 +25,10 @@ FACTORY_LOGIN = Login(username="root", password="root")  # noqa: S106 - what pya
 TOKEN_SHARE = 0.9
 """A token is renewed by every use, and replaced when it was not used for this share of its life."""
 
+TOKEN_REST_S = 600.0
+"""A Sleep is prepared with a token that has at least this long to live."""
+
 _PORT = 50051
-_MESSAGE_BYTES_MAX = 65_536
 
 
 class Api:
@@ -41,6 +43,21 @@ class Api:
         self._endpoint = Endpoint(device=device.miner_id, host=device.host, port=port)
         self._session: codec.Session | None = None
         self._session_until_s = 0.0
+
+    @property
+    def port(self) -> int:
+        """Where the API listens."""
+        return self._endpoint.port
+
+    async def lasting_session(self, until_s: float) -> tuple[codec.Session, float]:
+        """Return a token with `TOKEN_REST_S` to live or more, and the instant at which it ends.
+
+        Raises DeviceError.
+        """
+        if self._clock.monotonic_s() >= self._session_until_s - TOKEN_REST_S:
+            self._session = None
+        session, _ = await self._valid_session(until_s)
+        return session, self._session_until_s
 
     async def act(
         self, path: str, message: bytes, decode: Callable[[bytes], T], until_s: float
@@ -92,7 +109,7 @@ class Api:
             message,
             metadata={} if session is None else {"authorization": session.token},
             deadline_s=time_left_s(self._device, self._clock, operation_of(path), until_s),
-            bytes_max=_MESSAGE_BYTES_MAX,
+            bytes_max=codec.MESSAGE_BYTES_MAX,
         )
         if session is not None:
             self._session_until_s = asked_s + TOKEN_SHARE * session.life_s

@@ -22,6 +22,9 @@ GET_CONSTRAINTS = f"{_V1}ConfigurationService/GetConstraints"
 GET_DETAILS = f"{_V1}MinerService/GetMinerDetails"
 GET_STATS = f"{_V1}MinerService/GetMinerStats"
 
+MESSAGE_BYTES_MAX = 65_536
+"""Far above any message that is asked for here."""
+
 EMPTY = b""
 """The request of every method that has no fields."""
 

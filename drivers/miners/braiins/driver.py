@@ -27,8 +27,9 @@ from drivers.contract.commands import (
 )
 from drivers.contract.devices import MinerDevice
 from drivers.contract.errors import DeviceError, Malformed, Unsupported
+from drivers.contract.frames import SleepFrame
 from drivers.contract.readings import MinerReading, WorkMode
-from drivers.miners.braiins import codec, live
+from drivers.miners.braiins import codec, frame, live
 from drivers.miners.braiins.api import Api, time_left_s
 from drivers.miners.cgminer import ReplyError
 from drivers.miners.outcomes import refused_by
@@ -119,6 +120,12 @@ class Braiins:
         finally:
             self._is_applying = False
             self._details_due_s = 0.0
+
+    async def prepare(self) -> SleepFrame:
+        """Make a pause ready with a token that lasts; see `drivers.contract.frames.FrameMaker`."""
+        until_s = self._clock.monotonic_s() + self._device.profile.read_deadline_s
+        session, valid_until_s = await self._api.lasting_session(until_s)
+        return frame.sleep_frame(self._device, self._api.port, session, valid_until_s)
 
     async def _wake(self, command: Wake, until_s: float) -> Outcome:
         """Target before power, so that the miner does not pass it on its way up."""
