@@ -204,8 +204,8 @@ class Ear:
 class Plant:
     """A folder with a site, and everything around `naryn run`. A context manager.
 
-    `whole`: the shipped scenario as it is, with miners that only pyasic drives, on the firmwares'
-    own ports. Otherwise the same plant with miners of the native drivers, on ports that were free.
+    `whole`: the shipped scenario as it is, on the firmwares' own ports; one miner is entered without
+    its firmware, so pyasic has to find out and drive it. Otherwise the same plant with miners of the native drivers, on ports that were free.
     """
 
     def __init__(self, *, whole=False):
@@ -247,7 +247,11 @@ class Plant:
         fleet = subprocess.run(
             [*simulators, "inventory", scenario, *moved], check=True, capture_output=True, text=True
         )
-        (self.folder / "miners.csv").write_text(fleet.stdout)
+        rows = fleet.stdout
+        if self.whole:
+            assert rows.count(",braiins,") > 1
+            rows = rows.replace(",braiins,", ",pyasic,", 1)
+        (self.folder / "miners.csv").write_text(rows)
         self.naryn("inventory", "import", "miners.csv")
         eventually(self._devices_listen, "the devices listen")
         self.ear = Ear(self.broker_port, self.folder / "keys" / f"{SITE_ID}.pub")
