@@ -3,9 +3,8 @@
 import struct
 
 from controller.cli.scenario.virtual_time import VirtualClock
-from drivers.contract.commands import Applied, Command, LimitPower, Sleep, Wake
 from drivers.contract.errors import Unreachable
-from drivers.miners.pyasic_any.messages import Target, Values
+from drivers.miners.pyasic_any.messages import Target
 from drivers.miners.pyasic_any.port import Heard, MemoryPyasic
 from drivers.transport.memory import (
     Answer,
@@ -26,8 +25,6 @@ from simulators.world import World
 
 _RPC, _HTTP, _GRPC = "rpc", "http", "grpc"
 _LATENCY_S = 0.01
-_PYASIC_READ_S = 0.05
-"""What a read through pyasic takes beside the device: several small requests in a row."""
 
 
 class Twins:
@@ -41,7 +38,7 @@ class Twins:
         self.http = MemoryHttp(self._http)
         self.grpc = MemoryGrpc(self._grpc)
         self.modbus = MemoryModbus(self._modbus)
-        self.pyasic = MemoryPyasic(self._read, self._apply)
+        self.pyasic = MemoryPyasic(_nobody, _nobody)
 
     def _persona(self, host: str, port_name: str) -> Persona:
         persona = self._world.miners.get(host)
@@ -105,43 +102,8 @@ class Twins:
         words = struct.unpack(f">{asked.count}H", served.pdu[2:])
         return RegistersAnswer(words=words, after_s=after_s)
 
-    def _by_pyasic(self, target: Target, operation: str) -> Persona:
-        """The miner, if it takes a connection; otherwise what the child process says of it."""
-        try:
-            return self._persona(target.host, _RPC)
-        except ConnectionRefusedError as error:
-            detail = str(error)
-            raise Unreachable(target.device, operation, detail, connected=False) from None
 
-    def _read(self, target: Target) -> Heard:
-        """What pyasic makes of a miner: the figures that the firmware reports of its physics."""
-        persona = self._by_pyasic(target, "read")
-        if persona.fault in {"hang", "garbage", "huge"}:
-            return Heard(said=None)
-        miner, liar = persona.miner, persona.fault == "liar"
-        mining = miner.hashrate_ths > 0.0 and not liar
-        values = Values(
-            make=target.model.partition(" ")[0],
-            model=target.model,
-            is_mining=mining,
-            hashrate_ths=miner.hashrate_ths if mining else None,
-            power_w=0.0 if liar else miner.reported_power_w,
-            power_limit_w=miner.power_limit_w,
-            chip_temperature_c=miner.chip_temperature_c,
-            inlet_temperature_c=miner.ambient_c,
-        )
-        slow_s = 5.0 if persona.fault == "slow" else 0.0
-        return Heard(said=values, after_s=_PYASIC_READ_S + slow_s)
-
-    def _apply(self, target: Target, command: Command) -> Heard:
-        persona, now_s = self._by_pyasic(target, "apply"), self._clock.monotonic_s()
-        if persona.fault in {"hang", "garbage", "huge"}:
-            return Heard(said=None)
-        match command:
-            case Sleep():
-                persona.miner.sleep(now_s)
-            case Wake():
-                persona.miner.wake(now_s)
-            case LimitPower():
-                persona.miner.limit(now_s, command.power_w)
-        return Heard(said=Applied(), after_s=_PYASIC_READ_S)
+def _nobody(target: Target, *_: object) -> Heard:
+    """Every simulated firmware has a driver of its own."""
+    detail = f"no simulated miner is driven by pyasic, but {target.firmware!r} is"
+    raise Unreachable(target.device, "pyasic", detail, connected=False)
