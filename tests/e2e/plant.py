@@ -204,9 +204,9 @@ class Ear:
 class Plant:
     """A folder with a site, and everything around `naryn run`. A context manager.
 
-    `whole`: the shipped scenario as it is, on the firmwares' own ports; one miner is entered without
-    its firmware, so pyasic has to find out and drive it. Otherwise the same plant with miners of
-    two firmwares only, on ports that were free.
+    `whole`: the shipped scenario as it is, on the firmwares' own ports; one miner is entered
+    without its firmware, so pyasic has to find out and drive it. Otherwise the same plant with
+    miners of two firmwares only, on ports that were free.
     """
 
     def __init__(self, *, whole=False):
