@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from drivers.miners import cgminer
 from drivers.miners.antminer_stock import codec as antminer
+from drivers.miners.braiins import live as braiins
 from drivers.miners.cgminer import ReplyError
 from drivers.miners.luxos import codec as luxos
 from drivers.miners.whatsminer_v2 import cipher
@@ -41,6 +42,26 @@ def joined(*names: str, **more: Any) -> bytes:
 
 
 ATM = [{"STATUS": [{"STATUS": "S"}], "ATM": [{"MaxProfile": "+2", "PowerTarget": 3320}]}]
+
+BRAIINS = json.dumps(
+    {
+        "summary": [
+            {"STATUS": [{"STATUS": "S"}], "SUMMARY": [{"MHS 5s": 104e6, "Elapsed": 3_600}]}
+        ],
+        "temps": [{"STATUS": [{"STATUS": "S"}], "TEMPS": [{"Board": 61.0, "Chip": 78.5}]}],
+        "fans": [{"STATUS": [{"STATUS": "S"}], "FANS": [{"RPM": 4_800}]}],
+        "tunerstatus": [
+            {
+                "STATUS": [{"STATUS": "S"}],
+                "TUNERSTATUS": [{"ApproximateMinerPowerConsumption": 3_031, "PowerLimit": 3_068}],
+            }
+        ],
+        "pools": [
+            {"STATUS": [{"STATUS": "S"}], "POOLS": [{"URL": "stratum+tcp://pool.example:3333"}]}
+        ],
+        "id": 1,
+    }
+).encode()
 
 CASES: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
     "antminer stats": (antminer.decode_stats, (ANTMINER / "4028.stats.json").read_bytes()),
@@ -83,6 +104,7 @@ CASES: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
         lambda body: whatsminer.decode_answer(TOKEN, body),
         b'{"STATUS":"S","Code":131,"Msg":"API command OK"}',
     ),
+    "braiins live": (braiins.decode_live, BRAIINS),
     "luxos live": (
         luxos.decode_live,
         joined("config", "summary", "power", "temps", "fans", "stats", atm=ATM),
@@ -117,6 +139,7 @@ VALUES = (
     antminer.Identity,
     whatsminer.Summary,
     whatsminer.Status,
+    braiins.Live,
     luxos.Live,
     luxos.Settings,
     luxos.Details,
