@@ -71,6 +71,8 @@ class Outside:
     pyasic: PyasicPort
     rng: random.Random
     boot_id: str
+    opened: Callable[[], int] = int
+    """How many connections `tcp` has begun so far; the twins begin none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +143,7 @@ def assemble(
         period_s=config.file.poll.period_s,
         order_period_s=config.file.poll.order_period_s,
         reads_max=config.file.poll.connections_max,
+        connections_per_s_max=config.file.poll.connections_per_s_max,
     )
     recorder = None if recorder_of is None else recorder_of(site, fleet)
     heard = None if recorder is None else recorder.heard
@@ -150,7 +153,9 @@ def assemble(
             recorder.saw(image)
         publish(image)
 
-    poll = MinerPoll(drivers, slots.miners, outside.clock, pace, outside.rng, heard)
+    poll = MinerPoll(
+        drivers, slots.miners, outside.clock, pace, outside.rng, heard, opened=outside.opened
+    )
     actuator = Actuator(drivers, slots)
     parts = Parts(
         site=site,
@@ -279,20 +284,21 @@ async def _run(
                 _log.error("image_not_shown", error=str(error))
 
     async with AsyncExitStack() as stack:
-        http, modbus = SocketHttp(), SocketModbus()
+        tcp, http, modbus = SocketTcpJson(), SocketHttp(), SocketModbus()
         stack.push_async_callback(http.close)
         stack.push_async_callback(modbus.close)
         needs_pyasic = any(drives_by_pyasic(row.firmware) for row in restored.inventory)
         pyasic = PyasicChild()
         outside = Outside(
             clock=clock,
-            tcp=SocketTcpJson(),
+            tcp=tcp,
             http=http,
             grpc=SocketGrpc(),
             modbus=modbus,
             pyasic=pyasic,
             rng=rng,
             boot_id=boot_id,
+            opened=lambda: tcp.opened,
         )
         recorder_of = partial(build_recorder, config, clock, history, address)
         running = assemble(config, outside, journal, restored, link, keys, publish, recorder_of)

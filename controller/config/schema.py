@@ -96,11 +96,16 @@ class ControlSection(Section):
 
 
 class PollSection(Section):
-    """`[poll]`: how often miners are read. `connections_max` bounds reads under way at once."""
+    """`[poll]`: how often miners are read. `connections_max` bounds reads under way at once.
+
+    Between the controller and the miners may stand a firewall that remembers every connection for
+    two minutes after its end: `connections_per_s_max` keeps polling below what it can remember.
+    """
 
     period_s: Seconds = 30.0
     order_period_s: Seconds = 5.0
-    connections_max: Annotated[Whole, Field(ge=1, le=4096)] = 128
+    connections_max: Annotated[Whole, Field(ge=1, le=4096)] = 512
+    connections_per_s_max: Annotated[Whole, Field(ge=1, le=100_000)] = 2_000
 
     @model_validator(mode="after")
     def _order_is_faster(self) -> Self:
