@@ -31,6 +31,7 @@ from drivers.contract.readings import MinerReading, WorkMode
 from drivers.miners.antminer_stock import codec, frame
 from drivers.miners.cgminer import ReplyError
 from drivers.miners.outcomes import refused_by
+from drivers.miners.own_pace import own_period_s
 from drivers.transport.digest import parse_challenge
 from drivers.transport.ports import Clock, Endpoint, Http, TcpJson
 
@@ -77,6 +78,7 @@ class AntminerStock:
         self._is_applying = False
         self._written_mode: str | None = None
         self._config: codec.Config | None = None
+        self._config_period_s = own_period_s(device.miner_id, _CONFIG_PERIOD_S)
         self._config_due_s = 0.0
         self._identity: codec.Identity | None = None
         self._identity_due_s = 0.0
@@ -277,7 +279,7 @@ class AntminerStock:
         now_s = self._clock.monotonic_s()
         faults: list[str] = []
         if now_s >= self._config_due_s:
-            self._config_due_s = now_s + _CONFIG_PERIOD_S
+            self._config_due_s = now_s + self._config_period_s
             self._config = None
             try:
                 self._config = await self._read_config(until_s)

@@ -26,6 +26,7 @@ from drivers.contract.readings import MinerReading, WorkMode
 from drivers.miners.cgminer import ReplyError
 from drivers.miners.luxos import codec, plan
 from drivers.miners.outcomes import after_sending, refused_by
+from drivers.miners.own_pace import own_period_s
 from drivers.transport.ports import Clock, Endpoint, TcpJson
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ class Luxos:
         self._session_id: str | None = None
         self._is_applying = False
         self._details = _NO_DETAILS
+        self._details_period_s = own_period_s(device.miner_id, _DETAILS_PERIOD_S)
         self._details_due_s = 0.0
         self._version: str | None = None
         self._version_due_s = 0.0
@@ -203,7 +205,7 @@ class Luxos:
         now_s = self._clock.monotonic_s()
         try:
             if now_s >= self._details_due_s:
-                self._details_due_s = now_s + _DETAILS_PERIOD_S
+                self._details_due_s = now_s + self._details_period_s
                 self._details = _NO_DETAILS
                 self._details = await self._ask(codec.DETAILS, codec.decode_details, until_s)
             if now_s >= self._version_due_s:

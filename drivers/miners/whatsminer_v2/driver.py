@@ -39,6 +39,7 @@ from drivers.contract.frames import SleepFrame
 from drivers.contract.readings import MinerReading, WorkMode
 from drivers.miners.cgminer import ReplyError
 from drivers.miners.outcomes import after_sending, refused_by
+from drivers.miners.own_pace import own_period_s
 from drivers.miners.whatsminer_v2 import cipher, codec, frame
 from drivers.transport.ports import Clock, Endpoint, TcpJson
 
@@ -80,6 +81,7 @@ class WhatsminerV2:
         self._identity_due_s = 0.0
         self._pool_urls: tuple[str, ...] | None = None
         self._errors: tuple[str, ...] = ()
+        self._details_period_s = own_period_s(device.miner_id, _DETAILS_PERIOD_S)
         self._details_due_s = 0.0
 
     async def read(self) -> MinerReading:
@@ -242,7 +244,7 @@ class WhatsminerV2:
         now_s = self._clock.monotonic_s()
         try:
             if now_s >= self._details_due_s:
-                self._details_due_s = now_s + _DETAILS_PERIOD_S
+                self._details_due_s = now_s + self._details_period_s
                 self._pool_urls, self._errors = None, ()
                 self._pool_urls = await self._ask("pools", codec.decode_pool_urls, until_s)
                 self._errors = await self._ask("get_error_code", codec.decode_errors, until_s)
