@@ -69,9 +69,9 @@ class Braiins:
         hashing = None if said.hashrate_ths is None else said.hashrate_ths > 0.0
         faults, power_w = list(said.faults), said.power_w
         try:
+            await self._refresh_details(hashing, until_s)
             if power_w is None:
                 power_w = await self._api.ask(codec.GET_STATS, codec.decode_power_w, until_s)
-            await self._refresh_details(hashing, until_s)
         except DeviceError as error:
             faults.append(f"{error.operation} unreadable: {error.detail}")
         details = self._details
@@ -152,8 +152,9 @@ class Braiins:
         return await self._set_target(power_w, stored, until_s)
 
     async def _set_target(self, power_w: float, stored: codec.Target, until_s: float) -> Outcome:
-        envelope = await self._read_envelope(until_s)
-        target_w = envelope.clamp(math.floor(power_w))
+        target_w = math.floor(power_w)
+        if target_w != stored.power_w:
+            target_w = (await self._read_envelope(until_s)).clamp(target_w)
         if target_w < 1:
             detail = f"{power_w:g} W is no power target; use Sleep"
             return Refused(reason=RefusalReason.UNSUPPORTED, detail=detail)
