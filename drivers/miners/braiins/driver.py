@@ -33,12 +33,12 @@ from drivers.miners.braiins import codec, frame, live
 from drivers.miners.braiins.api import Api, time_left_s
 from drivers.miners.cgminer import ReplyError
 from drivers.miners.outcomes import refused_by
+from drivers.miners.own_pace import own_period_s
 from drivers.transport.ports import Clock, Endpoint, Grpc, TcpJson
 
 _RPC_PORT = 4028
 _REPLY_BYTES_MAX = 262_144
-_DETAILS_PERIOD_S = 60.0
-_POOLS_PERIOD_S = 60.0
+_SLOW_PERIOD_S = 60.0
 _ENVELOPE_PERIOD_S = 3_600.0
 
 
@@ -53,6 +53,7 @@ class Braiins:
         self._rpc = Endpoint(device=device.miner_id, host=device.host, port=port)
         self._api = Api(device, grpc, clock)
         self._is_applying = False
+        self._slow_period_s = own_period_s(device.miner_id, _SLOW_PERIOD_S)
         self._details = codec.Details()
         self._details_due_s = 0.0
         self._hashing_at_details: bool | None = None
@@ -182,7 +183,7 @@ class Braiins:
         now_s = self._clock.monotonic_s()
         parts: tuple[str, ...] = live.LIVE_PARTS
         if is_due := now_s >= self._pools_due_s:
-            self._pools_due_s, self._pool_urls = now_s + _POOLS_PERIOD_S, None
+            self._pools_due_s, self._pool_urls = now_s + self._slow_period_s, None
             parts = (*parts, "pools")
         operation = "+".join(parts)
         body = await self._tcp.exchange(
@@ -204,7 +205,7 @@ class Braiins:
         now_s = self._clock.monotonic_s()
         if now_s < self._details_due_s and hashing is self._hashing_at_details:
             return
-        self._details_due_s, self._hashing_at_details = now_s + _DETAILS_PERIOD_S, hashing
+        self._details_due_s, self._hashing_at_details = now_s + self._slow_period_s, hashing
         self._details = replace(self._details, status=None)
         self._details = await self._api.ask(codec.GET_DETAILS, codec.decode_details, until_s)
 
