@@ -108,7 +108,7 @@ TABLE: Mapping[AlarmKind, AlarmRow] = {
     AlarmKind.NO_WATCHDOG: AlarmRow(
         Severity.WARNING,
         "feeders are armed without a watchdog: if this controller dies, miners mine on",
-        "watch the site, or have a relay that sheds the feeders by itself",
+        "start `naryn guard run` for this site, or have a relay that sheds the feeders by itself",
     ),
 }
 
@@ -163,7 +163,7 @@ def _standing(
         yield AlarmKind.JOURNAL_FAILED, "", "the last tick could not be journaled"
     if image.ticks_skipped:
         yield AlarmKind.TICKS_SKIPPED, "", f"{image.ticks_skipped} ticks skipped since start"
-    if state.armed:
+    if state.armed and not image.guarded:
         yield AlarmKind.NO_WATCHDOG, "", "armed: " + ", ".join(state.armed)
 
 

@@ -12,7 +12,7 @@ must come down along so as to *arrive* at `valid_from`.
           lead  valid_from
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
@@ -106,7 +106,20 @@ def collect(state: State, image: Image, site: Site) -> tuple[Cap, ...]:
     caps += _operator_caps(state, site)
     caps += _silence_caps(state, image, site)
     caps += _meter_loss_caps(state, image, site)
+    caps += _guard_caps(image, site)
     return tuple(caps)
+
+
+def _guard_caps(image: Image, site: Site) -> Iterator[Cap]:
+    """A tripped watchdog's limit. The controller would else wake what the guard put to sleep."""
+    if image.guard_limit_w is not None:
+        yield Cap(
+            cap_id="guard",
+            node_id=next(node.node_id for node in site.nodes.values() if node.parent is None),
+            value_w=image.guard_limit_w,
+            cap_class=CapClass.PROTECTION,
+            reason="the guard has tripped and is not released",
+        )
 
 
 def _calendar_caps(image: Image, site: Site) -> list[Cap]:

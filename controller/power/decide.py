@@ -62,7 +62,7 @@ class Decision:
 def decide(state: State, image: Image, site: Site) -> Decision:
     """Caps → regulate → allocate → verify, over targets moved on by their readings."""
     before = state.targets
-    state = _take_answers(state, image, site)
+    state = _take_over(_take_answers(state, image, site), image, site)
     ledger = project(state, image, site)
     state, told = absorb(
         replace(state, meter_lost_s=_lost_meters(state, image, site)), image, site, ledger
@@ -105,6 +105,29 @@ def _take_answers(state: State, image: Image, site: Site) -> State:
         if target is not None and target.commanded_s == answer.commanded_s:
             targets[answer.miner_id] = answered(target, answer.outcome, image.now_s, site.policy)
     return replace(state, targets=targets)
+
+
+def _take_over(state: State, image: Image, site: Site) -> State:
+    """Miners that the guard put to sleep count as curtailed by us: else nobody would wake them."""
+    targets = dict(state.targets)
+    for name, shed in image.guard_shed.items():
+        miner, target = site.miners.get(name), targets.get(name)
+        if miner is None or (target is not None and target.state is not TargetState.RUNNING):
+            continue
+        targets[name] = Target(
+            state=TargetState.CURTAILED,
+            since_s=image.now_s,
+            commanded_s=image.now_s,
+            baseline_w=shed.baseline_w,
+            from_w=miner.sleep_power_w,
+            mode=shed.mode,
+            raw_mode=shed.raw_mode,
+            power_limit_w=shed.power_limit_w,
+            attempts=1,
+            why="guard",
+            persistent_writes=0 if target is None else target.persistent_writes,
+        )
+    return state if not image.guard_shed else replace(state, targets=targets)
 
 
 def _lost_meters(state: State, image: Image, site: Site) -> dict[str, float]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from controller.power.instructions import Instruction
 from drivers.contract.commands import Outcome
 from drivers.contract.quantities import Quality
-from drivers.contract.readings import MinerReading
+from drivers.contract.readings import MinerReading, WorkMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +33,25 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardShed:
+    """A miner that the guard put to sleep: what it drew before, and what it is given back."""
+
+    baseline_w: float
+    mode: WorkMode | None
+    raw_mode: str | None
+    power_limit_w: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """All that is known now. `miners` holds each miner's last reading, however old; unread ones
     are absent.
 
     `unreachable`: miners whose last poll failed → since when (monotonic seconds). `clock_synced`:
-    what the kernel says of the wall clock; None when it cannot say.
+    what the kernel says of the wall clock; None when it cannot say. `guard_limit_w`: what a
+    tripped watchdog lets stand; None while none has tripped. `guarded`: a second process answers
+    that would put the miners to sleep if this one fell silent. `guard_shed`: miners that it did
+    put to sleep; they become ours.
     """
 
     now: datetime
@@ -51,3 +64,6 @@ class Image:
     clock_synced: bool | None = None
     ticks_skipped: int = 0
     journal_failed: bool = False
+    guard_limit_w: float | None = None
+    guarded: bool = False
+    guard_shed: Mapping[str, GuardShed] = field(default_factory=dict)

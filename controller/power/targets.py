@@ -135,7 +135,7 @@ def begin_sleep(
     if target is None or target.state is TargetState.RUNNING:
         from_w = reported_w(miner, reading)
         starting = from_w < _STARTING_SHARE * miner.rated_power_w
-        mode, raw_mode = _mode_to_restore(target, reading)
+        mode, raw_mode = mode_to_restore(target, reading)
         return Target(
             state=TargetState.CURTAILING,
             since_s=now_s,
@@ -160,7 +160,7 @@ def begin_sleep(
     )
 
 
-def _mode_to_restore(
+def mode_to_restore(
     target: Target | None, reading: MinerReading | None
 ) -> tuple[WorkMode | None, str | None]:
     """The mode it runs in. A miner may be set to sleep and hash on: woken into that it would never
