@@ -23,7 +23,7 @@ class Fleet:
 
 def build_fleet(rows: Iterable[InventoryRow], config: SiteConfig, catalogue: Catalogue) -> Fleet:
     """Join every row. Raises ConfigError with every row that fits neither site nor catalogue."""
-    logins = _logins(config)
+    logins = read_logins(config)
     miners, devices, kept = {}, {}, {}
     problems: list[Problem] = []
     for row in rows:
@@ -90,7 +90,8 @@ def _problem(config: SiteConfig, row: InventoryRow, column: str, value: str, men
     )
 
 
-def _logins(config: SiteConfig) -> dict[str, Login]:
+def read_logins(config: SiteConfig) -> dict[str, Login]:
+    """Credentials by firmware. Raises ConfigError with every password file that cannot be read."""
     logins, problems = {}, []
     for index, login in enumerate(config.file.login, 1):
         path = config.folder / login.password_file

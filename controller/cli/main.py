@@ -35,6 +35,7 @@ _GROUPS = {
     "bench": "bench.command.app",
     "scenario": "scenario.command.app",
     "config": "run.config_app",
+    "guard": "guard.app",
 }
 """Group of commands → the same."""
 

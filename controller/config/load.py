@@ -52,6 +52,11 @@ class SiteConfig:
         """Where `naryn run` of this site listens for consoles and command lines."""
         return self.state_dir / "run" / "site.sock"
 
+    @property
+    def guard_path(self) -> Path:
+        """Where `naryn guard run` of this site listens."""
+        return self.state_dir / "run" / "guard.sock"
+
 
 def load(path: Path) -> SiteConfig:
     """Read and check `path`. Raises ConfigError with every problem; nothing is half-loaded."""

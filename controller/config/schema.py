@@ -226,6 +226,20 @@ class ConsoleSection(Section):
     treasury_state_dir: Path | None = None
 
 
+class GuardSection(Section):
+    """`[guard]`: the second process, and the load that may stand when `naryn run` is silent.
+
+    After `silence_s` the guard takes the load down from where it stands to `failsafe_kw`, linearly
+    in `decay_s`, and keeps it there until a person releases it. `port = 0`: no health page.
+    """
+
+    silence_s: Annotated[Number, Field(ge=5, le=60)] = 20.0
+    decay_s: SecondsOrZero = 60.0
+    failsafe_kw: Kilowatts = 0.0
+    host: Host = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=0, le=65_535)] = 8443
+
+
 class SiteFile(Section):
     """The whole of `site.toml`."""
 
@@ -240,3 +254,4 @@ class SiteFile(Section):
     telemetry: TelemetrySection | None = None
     health: HealthSection = HealthSection()
     console: ConsoleSection = ConsoleSection()
+    guard: GuardSection | None = None

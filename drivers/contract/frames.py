@@ -6,7 +6,7 @@ time.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from drivers.contract.commands import AlreadySo, Outcome
 
@@ -40,6 +40,7 @@ hold and nothing was carried out. With the peer closed it always answers.
 """
 
 
+@runtime_checkable
 class FrameMaker(Protocol):
     """A driver that can prepare."""
 

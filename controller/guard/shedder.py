@@ -1,0 +1,264 @@
+"""Keeps every miner's Sleep prepared, and sends it in waves; what fails goes through the driver.
+
+    prepared frame ──▶ wave ──▶ applied
+          │ none, or its login did not hold
+          ▼
+    driver.apply(Sleep) ──▶ applied | failed, rests, is tried again
+
+A miner whose frame was taken is read afterwards: accepted is not asleep.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from controller.channel.guard import Entry
+from drivers.contract.commands import (
+    AlreadySo,
+    Applied,
+    Outcome,
+    RefusalReason,
+    Refused,
+    Sleep,
+    Unconfirmed,
+)
+from drivers.contract.devices import MinerDriver
+from drivers.contract.errors import DeviceError
+from drivers.contract.frames import FrameMaker, SleepFrame
+from drivers.contract.readings import WorkMode
+from drivers.transport.ports import Clock
+
+_log = structlog.get_logger()
+
+FRESH_S = 15.0
+"""A frame is prepared anew when it has less than this to live."""
+PREPARE_MAX = 32
+"""Preparations under way at once."""
+PREPARE_REST_S = 30.0
+RETRY_S = 10.0
+CHECK_S = 30.0
+"""When a miner is read after its frame was taken; every firmware is down by then but a stock
+Antminer that restarts, which is read again.
+"""
+_LOOK_S = 0.5
+
+SendWave = Callable[[list[SleepFrame], Callable[[SleepFrame, Outcome], None]], None]
+"""Sends frames; blocks until each has its outcome. Run in a thread of its own."""
+
+
+class Shedder:
+    """The fleet as the guard commands it. `drivers` is replaced with every ladder."""
+
+    def __init__(self, send: SendWave, clock: Clock) -> None:
+        self._send = send
+        self._clock = clock
+        self._drivers: dict[str, MinerDriver] = {}
+        self._wanted: tuple[str, ...] = ()
+        self._frames: dict[str, SleepFrame] = {}
+        self._prepare_due_s: dict[str, float] = {}
+        self._under_way: dict[str, asyncio.Task[None] | None] = {}
+        self._asleep: dict[str, float] = {}
+        self._entries: dict[str, Entry] = {}
+        self._failed: dict[str, float] = {}
+        self._looks_first = False
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Those whose command is under way or done."""
+        return frozenset(self._under_way) | self._asleep.keys()
+
+    @property
+    def asleep(self) -> int:
+        """How many this guard has put to sleep."""
+        return len(self._asleep)
+
+    def shed(self) -> tuple[Entry, ...]:
+        """Those put to sleep, as they stood in the ladder that they were taken from."""
+        return tuple(self._entries[name] for name in self._asleep)
+
+    @property
+    def under_way(self) -> int:
+        """Commands that have left and are not answered yet."""
+        return len(self._under_way)
+
+    @property
+    def failed(self) -> int:
+        """How many the last command did not put to sleep."""
+        return len(self._failed)
+
+    def ready(self) -> int:
+        """How many commands lie prepared; an expired one does not count."""
+        now_s = self._clock.monotonic_s()
+        return sum(frame.valid_until_s > now_s for frame in self._frames.values())
+
+    def resting(self) -> frozenset[str]:
+        """Those that failed just now."""
+        now_s = self._clock.monotonic_s()
+        return frozenset(name for name, due_s in self._failed.items() if due_s > now_s)
+
+    def take(self, drivers: Mapping[str, MinerDriver], awake: Iterable[str]) -> None:
+        """The fleet of a new ladder; commands are prepared for those that draw."""
+        self._drivers = dict(drivers)
+        self._wanted = tuple(name for name in awake if name in drivers)
+        wanted = set(self._wanted)
+        self._frames = {name: frame for name, frame in self._frames.items() if name in wanted}
+
+    def look_first(self) -> None:
+        """An earlier run of the guard has shed already: each miner is read before it is commanded,
+        lest those asleep have their flash written once more.
+        """
+        self._looks_first = True
+
+    def forget(self) -> None:
+        """A latch was released: what was put to sleep is the controller's again."""
+        self._asleep.clear()
+        self._failed.clear()
+        self._entries.clear()
+        self._looks_first = False
+
+    def give(self, entries: Iterable[Entry]) -> None:
+        """Put these to sleep; returns at once."""
+        now_s, frames = self._clock.monotonic_s(), []
+        for entry in entries:
+            name = entry.miner_id
+            if name not in self._drivers or name in self._under_way:
+                continue
+            self._failed.pop(name, None)
+            self._entries[name] = entry
+            frame = self._frames.pop(name, None)
+            if frame is not None and frame.valid_until_s > now_s and not self._looks_first:
+                self._under_way[name] = None
+                frames.append(frame)
+            else:
+                self._begin(name)
+        if frames:
+            self._start_wave(frames)
+
+    async def run(self) -> None:
+        """Prepare, and check those that were put to sleep, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_prepared())
+            tasks.create_task(self._keep_checked())
+
+    async def close(self) -> None:
+        """Stop waiting for answers. What a miner has received it carries out all the same."""
+        tasks = [task for task in self._under_way.values() if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start_wave(self, frames: list[SleepFrame]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def answered(frame: SleepFrame, outcome: Outcome) -> None:
+            loop.call_soon_threadsafe(self._answered, frame.miner_id, outcome)
+
+        # A thread of its own: the wave must not wait for anything that this loop does.
+        thread = threading.Thread(
+            target=self._send, args=(frames, answered), name="wave", daemon=True
+        )
+        thread.start()
+
+    def _answered(self, name: str, outcome: Outcome) -> None:
+        self._under_way.pop(name, None)
+        if isinstance(outcome, Refused) and outcome.reason is RefusalReason.UNAUTHORIZED:
+            self._begin(name)  # the prepared login did not hold: the driver logs in anew
+            return
+        self._note(name, outcome)
+
+    def _begin(self, name: str) -> None:
+        self._under_way[name] = asyncio.create_task(self._carry(name), name=f"shed {name}")
+
+    async def _carry(self, name: str) -> None:
+        outcome: Outcome
+        try:
+            driver = self._drivers[name]
+            if self._looks_first and await _sleeps(driver):
+                outcome = AlreadySo()
+            else:
+                outcome = await driver.apply(Sleep())
+        except Exception as error:  # noqa: BLE001 - a driver's own fault must not end the shedding of the others
+            _log.exception("miner_driver_failed", miner=name)
+            outcome = Unconfirmed(detail=f"driver: {error!r}")
+        finally:
+            self._under_way.pop(name, None)
+        self._note(name, outcome)
+
+    def _note(self, name: str, outcome: Outcome) -> None:
+        now_s = self._clock.monotonic_s()
+        if isinstance(outcome, Applied | AlreadySo):
+            self._asleep[name] = now_s + CHECK_S
+            self._failed.pop(name, None)
+            return
+        self._failed[name] = now_s + RETRY_S
+        _log.warning("shed_failed", miner=name, detail=outcome.detail)
+
+    async def _keep_checked(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now_s = self._clock.monotonic_s()
+            due = [name for name, due_s in self._asleep.items() if due_s <= now_s][:PREPARE_MAX]
+            await asyncio.gather(*(self._check(name) for name in due))
+
+    async def _check(self, name: str) -> None:
+        now_s = self._clock.monotonic_s()
+        self._asleep[name] = now_s + 2 * CHECK_S
+        driver = self._drivers.get(name)
+        if driver is None:
+            return
+        try:
+            reading = await driver.read()
+        except DeviceError:
+            return
+        except Exception:  # noqa: BLE001 - a driver's own fault concerns its miner alone
+            _log.exception("miner_driver_failed", miner=name)
+            return
+        if reading.hashing is True and reading.mode is not WorkMode.SLEEP:
+            self._asleep.pop(name, None)
+            self._failed[name] = self._clock.monotonic_s()
+            _log.warning("shed_miner_hashes", miner=name)
+
+    async def _keep_prepared(self) -> None:
+        while True:
+            now_s = self._clock.monotonic_s()
+            due = [name for name in self._wanted if self._is_due(name, now_s)][:PREPARE_MAX]
+            await asyncio.gather(*(self._prepare(name) for name in due))
+            await asyncio.sleep(0.0 if len(due) == PREPARE_MAX else _LOOK_S)
+
+    def _is_due(self, name: str, now_s: float) -> bool:
+        frame = self._frames.get(name)
+        if name in self._under_way or name in self._asleep:
+            return False
+        if frame is not None and frame.valid_until_s - FRESH_S > now_s:
+            return False
+        return self._prepare_due_s.get(name, 0.0) <= now_s
+
+    async def _prepare(self, name: str) -> None:
+        driver: object = self._drivers.get(name)
+        self._prepare_due_s[name] = self._clock.monotonic_s() + PREPARE_REST_S
+        if not isinstance(driver, FrameMaker):
+            return
+        try:
+            frame = await driver.prepare()
+        except DeviceError as error:
+            self._frames.pop(name, None)
+            _log.info("not_prepared", miner=name, error=str(error))
+            return
+        except Exception:  # noqa: BLE001 - a driver's own fault concerns its miner alone
+            self._frames.pop(name, None)
+            _log.exception("miner_driver_failed", miner=name)
+            return
+        if isinstance(frame, SleepFrame):
+            self._frames[name] = frame
+            del self._prepare_due_s[name]
+
+
+async def _sleeps(driver: MinerDriver) -> bool:
+    """Whether a miner says that it sleeps, and does."""
+    try:
+        reading = await driver.read()
+    except DeviceError:
+        return False
+    return reading.hashing is False and reading.mode is WorkMode.SLEEP
