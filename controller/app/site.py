@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 import structlog
@@ -23,7 +24,7 @@ from controller.app.telemetry import (
 )
 from controller.channel.frames import ChannelError
 from controller.channel.server import ChannelServer
-from controller.channel.view import SiteImage
+from controller.channel.view import AlarmView, SiteImage
 from controller.clock import SiteClock, SystemClock
 from controller.config.load import SiteConfig, build_site
 from controller.config.problems import ConfigError, Problem
@@ -36,6 +37,7 @@ from controller.power.state import State
 from controller.power.targets import command_for
 from controller.site.acts import ActDesk
 from controller.site.actuate import Actuator
+from controller.site.guarded import GuardLink
 from controller.site.journal import Journal, Restored
 from controller.site.lock import SiteLock
 from controller.site.picture import Pages
@@ -91,6 +93,7 @@ class RunningSite:
     again: tuple[MinerCommand, ...]
     """Commands that were journaled and may not have left."""
     recorder: Recorder | None
+    guard: GuardLink | None
 
     async def run(self) -> None:
         """Poll and tick for ever; the first part that fails ends all."""
@@ -102,6 +105,8 @@ class RunningSite:
                         poll_meter(meter.driver, meter.slot, self.clock, meter.period_s)
                     )
                 tasks.create_task(self.poll.run())
+                if self.guard is not None:
+                    tasks.create_task(self.guard.run())
                 await asyncio.sleep(self.site.policy.tick_s)  # so that the first image has meters
                 tasks.create_task(self.ticker.run())
         finally:
@@ -117,10 +122,11 @@ def assemble(
     keys: DispatchKeys | None,
     publish: Callable[[SiteImage], None],
     recorder_of: Callable[[Site, Fleet], Recorder] | None = None,
+    guard_of: Callable[[Site, Fleet], GuardLink] | None = None,
 ) -> RunningSite:
     """Put a site together. Raises ConfigError with what does not fit.
 
-    Without `recorder_of` nothing is recorded.
+    Without `recorder_of` nothing is recorded; without `guard_of` nobody watches over it.
     """
     fleet = build_fleet(restored.inventory, config, load_catalogue())
     site = build_site(config, dict(fleet.miners))
@@ -135,7 +141,8 @@ def assemble(
     meters = build_meters(config, outside.modbus, outside.clock)
     slots = Slots(miners=MinerSlots(), meters={name: meter.slot for name, meter in meters.items()})
     pages = Pages(site, config.file.site.name, fleet.rows, slots)
-    acts = ActDesk(site, pages)
+    guard = None if guard_of is None else guard_of(site, fleet)
+    acts = ActDesk(site, pages, lambda: guard is not None and guard.watches())
     desk = None
     if link is not None and keys is not None:
         desk = build_desk(site, config, link, keys, restored.blobs.get(DESK_BLOB))
@@ -147,6 +154,12 @@ def assemble(
     )
     recorder = None if recorder_of is None else recorder_of(site, fleet)
     heard = None if recorder is None else recorder.heard
+
+    def side_alarms() -> list[AlarmView]:
+        return [
+            *(() if recorder is None else recorder.alarms()),
+            *(() if guard is None else guard.alarms()),
+        ]
 
     def shown(image: SiteImage) -> None:
         if recorder is not None:
@@ -168,7 +181,8 @@ def assemble(
         pages=pages,
         desk=desk,
         publish=shown,
-        side_alarms=tuple if recorder is None else recorder.alarms,
+        guard=guard,
+        side_alarms=side_alarms,
     )
     rebooted = restored.boot_id is not None and restored.boot_id != outside.boot_id
     state, gone = _resumed(restored, site, outside.clock, rebooted=rebooted)
@@ -185,6 +199,7 @@ def assemble(
         clock=outside.clock,
         again=tuple(in_flight(state, site, now_s)),
         recorder=recorder,
+        guard=guard,
     )
 
 
@@ -267,6 +282,10 @@ def keep_what_stays() -> None:
     gc.freeze()
 
 
+def _guard_link(config: SiteConfig, clock: SystemClock, site: Site, fleet: Fleet) -> GuardLink:
+    return GuardLink(config.guard_path, site, fleet.rows, uuid4().hex, clock)
+
+
 async def _run(
     config: SiteConfig, journal: Journal, clock: SystemClock, rng: random.Random, boot_id: str
 ) -> None:
@@ -301,7 +320,10 @@ async def _run(
             opened=lambda: tcp.opened,
         )
         recorder_of = partial(build_recorder, config, clock, history, address)
-        running = assemble(config, outside, journal, restored, link, keys, publish, recorder_of)
+        guard_of = None if config.file.guard is None else partial(_guard_link, config, clock)
+        running = assemble(
+            config, outside, journal, restored, link, keys, publish, recorder_of, guard_of
+        )
         if running.recorder is not None:
             await stack.enter_async_context(running.recorder)
         if needs_pyasic:

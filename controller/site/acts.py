@@ -4,7 +4,7 @@ An act is answered only after the tick that took it in has journaled it.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 import msgspec
@@ -36,8 +36,10 @@ class ActDesk:
     journaled.
     """
 
-    def __init__(self, site: Site, pages: Pages) -> None:
+    def __init__(self, site: Site, pages: Pages, guarded: Callable[[], bool]) -> None:
+        """`guarded`: whether a second process watches over this one now."""
         self._site = site
+        self._guarded = guarded
         self._pages = pages
         self._waiting: list[tuple[Instruction, asyncio.Future[None] | None]] = []
         self._taken: list[asyncio.Future[None]] = []
@@ -133,10 +135,10 @@ class ActDesk:
 
     def _arm(self, act: Arm, by: str) -> tuple[Instruction, str]:
         self._feeder(act.node_id)
-        if not act.without_watchdog:
+        if not (self._guarded() or act.without_watchdog):
             raise RequestRefused(
                 f"{act.node_id} has no watchdog: if this controller dies, its miners mine on. "
-                "Say --without-watchdog to arm it all the same"
+                "Start `naryn guard run`, or say --without-watchdog to arm it all the same"
             )
         return said.ArmFeeder(node_id=act.node_id, by=by), f"{act.node_id} is armed"
 

@@ -29,6 +29,7 @@ from controller.power.site import Site
 from controller.power.state import State, TargetState
 from controller.site.acts import ActDesk
 from controller.site.actuate import Actuator
+from controller.site.guarded import GuardLink
 from controller.site.journal import Journal
 from controller.site.journal_schema import JournalError
 from controller.site.picture import LinkFacts, Pages
@@ -100,7 +101,8 @@ class DispatcherDesk(Protocol):
 class Parts:
     """Everything that a tick works with. `desk` is None for a site without a dispatcher.
 
-    `side_alarms` are those of parts that decide nothing; they are shown beside the site's own.
+    `guard` is None for a site that has none. `side_alarms` are those of parts that decide nothing;
+    they are shown beside the site's own.
     """
 
     site: Site
@@ -113,6 +115,7 @@ class Parts:
     pages: Pages
     desk: DispatcherDesk | None
     publish: Callable[[SiteImage], None]
+    guard: GuardLink | None = None
     side_alarms: Callable[[], Sequence[AlarmView]] = tuple
 
 
@@ -132,6 +135,7 @@ class Ticker:
         self._pages = parts.pages
         self._desk = parts.desk
         self._publish = parts.publish
+        self._guard = parts.guard
         self._side_alarms = parts.side_alarms
         self._phase: Phase | None = None
         self._expected_w: dict[str, float] = {}
@@ -203,6 +207,8 @@ class Ticker:
                 self._desk.say(event)
             await self._desk.tell(decision, image)
         self.ticks_run += 1
+        if self._guard is not None:
+            self._guard.ticked(decision.state, image, decision.ledger)
         self._ended_s = self._clock.monotonic_s()
         self._show(decision, image, events, self._clock.monotonic_s() - begun_s)
         return decision
@@ -228,6 +234,9 @@ class Ticker:
             clock_synced=synced,
             ticks_skipped=self.ticks_skipped,
             journal_failed=self._journal_failed,
+            guard_limit_w=None if self._guard is None else self._guard.limit_w(),
+            guarded=self._guard is not None and self._guard.watches(),
+            guard_shed={} if self._guard is None else self._guard.shed(),
         )
 
     def _meters(self, now_s: float) -> dict[str, MeterView]:

@@ -89,6 +89,15 @@ roles = ["dispatch", "emergency", "lockout"]
 """
 
 
+GUARD = """
+[guard]
+silence_s = 5
+decay_s = 4
+failsafe_kw = 0
+port = {guard_port}
+"""
+
+
 def free_port():
     """A loopback port that was free a moment ago."""
     with socket.socket() as probe:
@@ -207,13 +216,14 @@ class Plant:
     `whole`: the shipped scenario as it is, on the firmwares' own ports; one miner is entered
     without its firmware, so pyasic has to find out and drive it. Otherwise the same plant with
     miners of two firmwares only, on ports that were free.
+    `guarded`: the site has a guard, started by `run_guard`.
     """
 
-    def __init__(self, *, whole=False):
+    def __init__(self, *, whole=False, guarded=False):
         # Short, and not pytest's: a Unix socket's path has 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="naryn-e2e-"))
-        self.programs, self.whole = [], whole
-        self.broker_port, self.health_port = free_port(), free_port()
+        self.programs, self.whole, self.guarded = [], whole, guarded
+        self.broker_port, self.health_port, self.guard_port = (free_port() for _ in range(3))
         names = ("http",) if whole else ("http", "rpc", "grpc")
         self.ports = {name: free_port() for name in names}
 
@@ -244,6 +254,7 @@ class Plant:
                 health_port=self.health_port,
                 failsafe_kw=FAILSAFE_KW,
             )
+            + (GUARD.format(guard_port=self.guard_port) if self.guarded else "")
         )
         fleet = subprocess.run(
             [*simulators, "inventory", scenario, *moved], check=True, capture_output=True, text=True
@@ -307,6 +318,20 @@ class Plant:
         assert site.process.poll() is None, site.said()[-2000:]
         return site
 
+    def run_guard(self):
+        """Start `naryn guard run` and wait until it answers."""
+        guard = self.start("guard", [*NARYN, "guard", "run", "site.toml"])
+        eventually(
+            lambda: self.guard() is not None or guard.process.poll(), "the guard shows itself"
+        )
+        assert guard.process.poll() is None, guard.said()[-2000:]
+        return guard
+
+    def guard(self):
+        """The running guard's image; None while it does not answer."""
+        done = self.naryn("guard", "status", "--json", status=None)
+        return json.loads(done.stdout) if done.stdout else None
+
     def beat(self):
         """Start the dispatcher's heartbeat."""
         return self.start(
@@ -318,7 +343,8 @@ class Plant:
         """Run the site armed, heartbeats coming, until every miner is read and the plant mines."""
         self.beat()
         site = self.run_site()
-        self.naryn("arm", "main", "--without-watchdog")
+        words = ["arm", "main"] if self.guarded else ["arm", "main", "--without-watchdog"]
+        eventually(lambda: self.naryn(*words, status=None).returncode == 0, "the feeder is armed")
         eventually(lambda: self.status()["dispatcher"]["state"] == "heard", "heartbeats are heard")
         eventually(self._all_read, "every miner is read")
         return site

@@ -174,7 +174,7 @@ class Ground:
         meter = MeterSlot(meter_id="f1-meter", rule=RULE)
         self.slots = Slots(miners=MinerSlots(), meters={"f1-meter": meter})
         self.pages = Pages(self.site, "Toy", {n: row(n) for n in self.site.miners}, self.slots)
-        self.acts = ActDesk(self.site, self.pages)
+        self.acts = ActDesk(self.site, self.pages, lambda: False)
         drivers = {name: self.miners[name] for name in self.site.miners}
         pace = PollPace(period_s=10, order_period_s=2, reads_max=8)
         self.poll = MinerPoll(drivers, self.slots.miners, self.clock, pace, random.Random(1))
