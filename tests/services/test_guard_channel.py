@@ -1,10 +1,5 @@
 """Controller and guard over a real channel, in one loop: who is obeyed, and what is taken."""
 
-import asyncio
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from types import SimpleNamespace
-
 import msgspec
 import pytest
 
@@ -12,125 +7,31 @@ from controller.channel.client import connect
 from controller.channel.frames import RequestRefused
 from controller.channel.guard import (
     LADDER_PART_ENTRIES,
-    Beat,
     Entry,
-    GuardImage,
     Ladder,
-    LadderPart,
     Look,
     Release,
     Shed,
     TakeOver,
     ladder_sha256,
 )
-from controller.channel.server import ChannelServer
-from controller.guard.desk import Guard
-from controller.guard.shedder import Shedder
-from controller.guard.store import VERSION, Store
+from controller.guard.store import VERSION
 from controller.power.site import FailsafeCurve
-from drivers.contract.commands import Applied, RefusalReason, Refused
-
-CURVE = FailsafeCurve(hold_s=20.0, decay_s=0.0, value_w=0.0)
-
-
-@dataclass
-class Clock:
-    """A clock that stands until it is moved."""
-
-    now_s: float = 1_000.0
-
-    def monotonic_s(self):
-        return self.now_s
-
-    def utc(self):
-        return datetime(2026, 11, 25, 12, tzinfo=UTC)
-
-    def synced(self):
-        return True
-
-
-class Miner:
-    """A driver that is told to sleep, and says what it is told to say."""
-
-    def __init__(self):
-        self.asked = 0
-        self.outcome = Applied()
-        self.hashing = True
-
-    async def read(self):
-        return SimpleNamespace(hashing=self.hashing, mode=None)
-
-    async def apply(self, command):
-        self.asked += 1
-        return self.outcome
-
-
-class Bench:
-    """One guard with miners in memory, and its channel."""
-
-    def __init__(self, folder):
-        self.path, self.folder, self.clock = folder / "run" / "guard.sock", folder, Clock()
-        self.miners: dict[str, Miner] = {}
-        self.new_guard()
-
-    def new_guard(self):
-        """As after a restart of the process."""
-        store = Store(self.folder / "guard", "hpp")
-        self.shedder = Shedder(lambda *_: None, self.clock)
-        self.guard = Guard("hpp", CURVE, store, self.shedder, self.build, self.clock)
-        self.guard.load()
-
-    def build(self, entries):
-        named = [e.miner_id for e in entries if e.firmware != "pyasic"]
-        self.miners = {name: self.miners.get(name) or Miner() for name in named}
-        return self.miners
-
-    async def ask(self, ask, shape=GuardImage):
-        async with connect(self.path, "naryn guard run") as client:
-            return msgspec.msgpack.decode(
-                await client.request(msgspec.msgpack.encode(ask), 5.0), type=shape
-            )
-
-    async def beat(self, epoch="one", ladder=None):
-        return await self.ask(Beat(site_id="hpp", epoch=epoch, ladder=ladder))
-
-    async def give(self, ladder, epoch="one", **changes):
-        """Give a ladder in parts, each changed as said."""
-        count = max(1, -(-len(ladder.entries) // LADDER_PART_ENTRIES))
-        for part in range(count):
-            begin = part * LADDER_PART_ENTRIES
-            facts = {
-                "site_id": "hpp",
-                "epoch": epoch,
-                "sha256": ladder_sha256(ladder),
-                "part": part,
-                "parts": count,
-                "floor_w": ladder.floor_w,
-                "entries": ladder.entries[begin : begin + LADDER_PART_ENTRIES],
-            }
-            image = await self.ask(LadderPart(**(facts | changes)))
-        return image
+from drivers.contract.commands import RefusalReason, Refused
+from tests.services.guard_ground import CURVE, opened, settled
 
 
 @pytest.fixture
 async def bench(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("g")
-    folder.chmod(0o700)
-    made = Bench(folder)
-
-    async def answer(body):
-        return await made.guard.answer(body)
-
-    async with ChannelServer(made.path, answer):
+    async with opened(tmp_path_factory.mktemp("g")) as made:
         yield made
-    await made.shedder.close()
 
 
 def ladder_of(count, epoch="one", firmware="any"):
     entries = tuple(
         Entry(f"m{n}", "10.0.0.1", firmware, "any", {}, 3_000.0, raw_mode="0") for n in range(count)
     )
-    return Ladder(site_id="hpp", epoch=epoch, floor_w=100.0, entries=entries)
+    return Ladder(site_id="toy", epoch=epoch, floor_w=100.0, entries=entries)
 
 
 async def test_a_ladder_comes_in_parts_and_is_found_again(bench):
@@ -143,7 +44,7 @@ async def test_a_ladder_comes_in_parts_and_is_found_again(bench):
     assert image.load_w == ladder.load_w
     assert not (await bench.beat(ladder=ladder_sha256(ladder))).ladder_wanted
     bench.new_guard()
-    image = await bench.ask(Look(site_id="hpp"))
+    image = await bench.ask(Look(site_id="toy"))
     assert image.ladder == ladder_sha256(ladder)
     assert image.heard_ago_s is None
 
@@ -154,18 +55,18 @@ async def test_a_ladder_comes_in_parts_and_is_found_again(bench):
         ({"sha256": "0" * 64}, "digest does not fit"),
         ({"part": 1, "parts": 2}, "begin with part 0"),
         ({"parts": 1_000}, "come in order"),
-        ({"site_id": "other"}, "this guard is of site 'hpp'"),
+        ({"site_id": "other"}, "this guard is of site 'toy'"),
     ],
 )
 async def test_a_ladder_that_does_not_fit_is_refused(bench, changes, said):
     with pytest.raises(RequestRefused, match=said):
         await bench.give(ladder_of(3), **changes)
-    assert (await bench.ask(Look(site_id="hpp"))).entries == 0
+    assert (await bench.ask(Look(site_id="toy"))).entries == 0
 
 
 async def test_words_of_another_version_are_refused(bench):
     async with connect(bench.path) as client:
-        for words in ({"type": "rumour"}, {"type": "beat", "site_id": "hpp", "more": 1}, 7):
+        for words in ({"type": "rumour"}, {"type": "beat", "site_id": "toy", "more": 1}, 7):
             with pytest.raises(RequestRefused, match="not understood"):
                 await client.request(msgspec.msgpack.encode(words), 5.0)
 
@@ -186,16 +87,6 @@ async def test_of_two_controllers_one_is_obeyed_and_the_other_refused_and_alarme
     assert "another controller" not in " ".join((await bench.beat("two")).alarms)
 
 
-async def settled(bench):
-    """Let the guard look, and wait for the commands that left."""
-    bench.guard.step()
-    for _ in range(200):
-        if not bench.shedder.under_way:
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("commands never ended")
-
-
 async def test_silence_sheds_the_ladder_and_a_person_ends_it_after_the_hand_over(bench):
     await bench.give(ladder_of(3))
     bench.clock.now_s += 20.0
@@ -206,21 +97,21 @@ async def test_silence_sheds_the_ladder_and_a_person_ends_it_after_the_hand_over
     assert [miner.asked for miner in bench.miners.values()] == [1, 1, 1]
     await settled(bench)
     assert [miner.asked for miner in bench.miners.values()] == [1, 1, 1], "once is enough"
-    release = Release(site_id="hpp", by="anna")
+    release = Release(site_id="toy", by="anna")
     with pytest.raises(RequestRefused, match="the controller is still silent"):
         await bench.ask(release)
     image = await bench.beat("two")
     assert (image.latch.start_w, image.latch.limit_w, image.asleep) == (9_100.0, 0.0, 3)
     with pytest.raises(RequestRefused, match="has not taken over 3 sleeping miners yet"):
         await bench.ask(release)
-    shed = await bench.ask(TakeOver(site_id="hpp", epoch="two", offset=0), Shed)
+    shed = await bench.ask(TakeOver(site_id="toy", epoch="two", offset=0), Shed)
     assert [(e.miner_id, e.raw_mode) for e in shed.entries] == [(f"m{n}", "0") for n in range(3)]
     image = await bench.ask(release)
     assert (image.latch, image.asleep) == (None, 0)
     with pytest.raises(RequestRefused, match="nothing is latched"):
         await bench.ask(release)
     bench.new_guard()
-    assert (await bench.ask(Look(site_id="hpp"))).latch is None
+    assert (await bench.ask(Look(site_id="toy"))).latch is None
 
 
 async def test_one_that_refuses_is_tried_again_and_made_up_for(bench):
@@ -231,7 +122,7 @@ async def test_one_that_refuses_is_tried_again_and_made_up_for(bench):
     await settled(bench)
     await settled(bench)
     assert [miner.asked for miner in bench.miners.values()] == [1, 1, 0]
-    image = await bench.ask(Look(site_id="hpp"))
+    image = await bench.ask(Look(site_id="toy"))
     assert (image.asleep, image.failed) == (1, 1)
     bench.guard._curve = CURVE
     bench.clock.now_s += 10.1
@@ -244,12 +135,12 @@ async def test_a_latch_outlives_its_process_and_damage_counts_as_latched(bench):
     bench.clock.now_s += 21.0
     await settled(bench)
     bench.new_guard()
-    assert (await bench.ask(Look(site_id="hpp"))).latch.limit_w == 0.0
+    assert (await bench.ask(Look(site_id="toy"))).latch.limit_w == 0.0
     newer = msgspec.msgpack.encode({"version": VERSION + 1})
     for body in (b"", b"nonsense", newer):
         (bench.folder / "guard" / "latch").write_bytes(body)
         bench.new_guard()
-        image = await bench.ask(Look(site_id="hpp"))
+        image = await bench.ask(Look(site_id="toy"))
         assert image.latch is not None
         assert "the guard stays latched" in " ".join(image.alarms)
 
@@ -276,7 +167,7 @@ async def test_without_a_controller_at_start_the_last_ladder_is_walked(bench):
 async def test_without_a_ladder_it_waits_and_says_so(bench):
     bench.clock.now_s += 1_000.0
     await settled(bench)
-    image = await bench.ask(Look(site_id="hpp"))
+    image = await bench.ask(Look(site_id="toy"))
     assert image.latch is None
     assert "no ladder" in image.alarms[0]
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from controller.power.decide import Decision, decide
-from controller.power.image import Answered, Image, MeterView
+from controller.power.image import Answered, GuardShed, Image, MeterView
 from controller.power.instructions import ArmFeeder, HeartbeatHeard, Instruction, NewOrder
 from controller.power.site import (
     DispatchPolicy,
@@ -124,6 +124,8 @@ class Toy:
     town_w: Callable[[float], float] = lambda _now: 0.0
     meter_lag_s: dict[str, int] = field(default_factory=dict)
     passed_w: dict[str, list[float]] = field(default_factory=dict)
+    guard_limit_w: float | None = None
+    guard_shed: dict[str, GuardShed] = field(default_factory=dict)
 
     @property
     def load_w(self) -> float:
@@ -186,6 +188,8 @@ class Toy:
             unreachable=unreachable,
             answered=answered,
             instructions=(*beats, *instructions),
+            guard_limit_w=self.guard_limit_w,
+            guard_shed=dict(self.guard_shed),
         )
 
     def tick(self, *instructions: Instruction) -> Decision:
