@@ -70,7 +70,7 @@ class Guard:
         self._ladder_sha256: str | None = None
         self._ladder_wanted = False
         self._ladder_s: float | None = None
-        self._uncovered = 0
+        self._uncovered: frozenset[str] = frozenset()
         self._parts: list[LadderPart] = []
         self._handed: set[str] = set()
         self._rival_s: float | None = None
@@ -142,7 +142,7 @@ class Guard:
             asleep=self._shedder.asleep,
             under_way=self._shedder.under_way,
             failed=self._shedder.failed,
-            uncovered=self._uncovered,
+            uncovered=len(self._uncovered),
             ladder_wanted=self._ladder_wanted,
             alarms=tuple(self._alarms(now_s)),
         )
@@ -167,7 +167,8 @@ class Guard:
         limit = limit_w(self._watch, now_s, self._curve)
         if limit is None or ladder is None:
             return
-        due = to_shed(ladder, limit, self._shedder.gone, self._shedder.resting())
+        resting = self._shedder.resting() | self._uncovered
+        due = to_shed(ladder, limit, self._shedder.gone, resting)
         if due:
             self._shedder.give(due)
 
@@ -231,7 +232,7 @@ class Guard:
 
     def _take(self, ladder: Ladder) -> None:
         drivers = self._build(ladder.entries)
-        self._uncovered = len(ladder.entries) - len(drivers)
+        self._uncovered = frozenset(e.miner_id for e in ladder.entries) - drivers.keys()
         self._shedder.take(drivers, [e.miner_id for e in ladder.entries if e.power_w > 0.0])
         self._ladder, self._ladder_sha256 = ladder, ladder_sha256(ladder)
         self._ladder_s, self._ladder_wanted = self._clock.monotonic_s(), False
@@ -280,5 +281,5 @@ class Guard:
         elif self._ladder_s is not None and now_s - self._ladder_s > LADDER_AGE_S_MAX:
             alarms.append(f"the ladder is {now_s - self._ladder_s:.0f} s old")
         if self._uncovered:
-            alarms.append(f"{self._uncovered} miners can be commanded by the controller alone")
+            alarms.append(f"{len(self._uncovered)} miners can be commanded by the controller alone")
         return alarms

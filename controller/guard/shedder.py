@@ -11,6 +11,7 @@ A miner whose frame was taken is read afterwards: accepted is not asleep.
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 
 import structlog
 
@@ -34,15 +35,20 @@ _log = structlog.get_logger()
 
 FRESH_S = 15.0
 """A frame is prepared anew when it has less than this to live."""
-PREPARE_MAX = 32
+PREPARE_MAX = 64
 """Preparations under way at once."""
 PREPARE_REST_S = 30.0
+PREPARE_REST_S_MAX = 600.0
+"""After a failed preparation a miner rests, twice as long each time: those that hang must not hold
+the places of the others.
+"""
 RETRY_S = 10.0
 CHECK_S = 30.0
 """When a miner is read after its frame was taken; every firmware is down by then but a stock
 Antminer that restarts, which is read again.
 """
 _LOOK_S = 0.5
+_STEP_S = 0.1
 
 SendWave = Callable[[list[SleepFrame], Callable[[SleepFrame, Outcome], None]], None]
 """Sends frames; blocks until each has its outcome. Run in a thread of its own."""
@@ -57,7 +63,9 @@ class Shedder:
         self._drivers: dict[str, MinerDriver] = {}
         self._wanted: tuple[str, ...] = ()
         self._frames: dict[str, SleepFrame] = {}
-        self._prepare_due_s: dict[str, float] = {}
+        self._preparing: set[str] = set()
+        self._rest: dict[str, tuple[float, float]] = {}
+        """After a failed preparation: until when it rests, and for how long that is."""
         self._under_way: dict[str, asyncio.Task[None] | None] = {}
         self._asleep: dict[str, float] = {}
         self._entries: dict[str, Entry] = {}
@@ -100,10 +108,11 @@ class Shedder:
 
     def take(self, drivers: Mapping[str, MinerDriver], awake: Iterable[str]) -> None:
         """The fleet of a new ladder; commands are prepared for those that draw."""
-        self._drivers = dict(drivers)
+        before, self._drivers = self._drivers, dict(drivers)
         self._wanted = tuple(name for name in awake if name in drivers)
-        wanted = set(self._wanted)
-        self._frames = {name: frame for name, frame in self._frames.items() if name in wanted}
+        kept = {name for name in self._wanted if before.get(name) is drivers[name]}
+        # A miner that moved has a new driver, and its old frame would go to somebody else.
+        self._frames = {name: frame for name, frame in self._frames.items() if name in kept}
 
     def look_first(self) -> None:
         """An earlier run of the guard has shed already: each miner is read before it is commanded,
@@ -221,38 +230,46 @@ class Shedder:
             _log.warning("shed_miner_hashes", miner=name)
 
     async def _keep_prepared(self) -> None:
-        while True:
-            now_s = self._clock.monotonic_s()
-            due = [name for name in self._wanted if self._is_due(name, now_s)][:PREPARE_MAX]
-            await asyncio.gather(*(self._prepare(name) for name in due))
-            await asyncio.sleep(0.0 if len(due) == PREPARE_MAX else _LOOK_S)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                now_s = self._clock.monotonic_s()
+                room = PREPARE_MAX - len(self._preparing)
+                due = (name for name in self._wanted if self._is_due(name, now_s))
+                begun = list(islice(due, room))
+                for name in begun:
+                    self._preparing.add(name)
+                    tasks.create_task(self._prepare(name), name=f"prepare {name}")
+                await asyncio.sleep(_STEP_S if begun else _LOOK_S)
 
     def _is_due(self, name: str, now_s: float) -> bool:
         frame = self._frames.get(name)
-        if name in self._under_way or name in self._asleep:
+        if name in self._under_way or name in self._asleep or name in self._preparing:
             return False
         if frame is not None and frame.valid_until_s - FRESH_S > now_s:
             return False
-        return self._prepare_due_s.get(name, 0.0) <= now_s
+        return self._rest.get(name, (0.0, 0.0))[0] <= now_s
 
     async def _prepare(self, name: str) -> None:
         driver: object = self._drivers.get(name)
-        self._prepare_due_s[name] = self._clock.monotonic_s() + PREPARE_REST_S
-        if not isinstance(driver, FrameMaker):
-            return
+        frame = None
         try:
-            frame = await driver.prepare()
+            if isinstance(driver, FrameMaker):
+                frame = await driver.prepare()
         except DeviceError as error:
-            self._frames.pop(name, None)
             _log.info("not_prepared", miner=name, error=str(error))
-            return
         except Exception:  # noqa: BLE001 - a driver's own fault concerns its miner alone
-            self._frames.pop(name, None)
             _log.exception("miner_driver_failed", miner=name)
-            return
-        if isinstance(frame, SleepFrame):
+        finally:
+            self._preparing.discard(name)
+        if isinstance(frame, SleepFrame) and self._drivers.get(name) is driver:
             self._frames[name] = frame
-            del self._prepare_due_s[name]
+            self._rest.pop(name, None)
+            return
+        self._frames.pop(name, None)
+        _, rest_s = self._rest.get(name, (0.0, PREPARE_REST_S / 2))
+        asleep = isinstance(frame, AlreadySo)  # it may be woken at any time
+        rest_s = PREPARE_REST_S if asleep else min(2 * rest_s, PREPARE_REST_S_MAX)
+        self._rest[name] = self._clock.monotonic_s() + rest_s, rest_s
 
 
 async def _sleeps(driver: MinerDriver) -> bool:

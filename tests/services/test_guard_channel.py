@@ -176,3 +176,15 @@ async def test_miners_that_it_cannot_command_are_counted(bench):
     image = await bench.give(ladder_of(2, firmware="pyasic"))
     assert image.uncovered == 2
     assert image.alarms == ("2 miners can be commanded by the controller alone",)
+
+
+async def test_others_go_for_miners_that_it_cannot_command(bench):
+    foreign = ladder_of(1, firmware="pyasic")
+    others = tuple(
+        msgspec.structs.replace(e, miner_id=f"n{e.miner_id}") for e in ladder_of(2).entries
+    )
+    bench.guard._curve = FailsafeCurve(hold_s=20.0, decay_s=0.0, value_w=6_100.0)
+    await bench.give(msgspec.structs.replace(foreign, entries=foreign.entries + others))
+    bench.clock.now_s += 20.1
+    await settled(bench)
+    assert [miner.asked for miner in bench.miners.values()] == [1, 0]
