@@ -350,7 +350,9 @@ int main(int count, char **words) {
     latency_ns = (int64_t)(strtod(words[2], NULL) * 1e6);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     int rpc = listen_many(RPC_LISTENER), http = listen_many(HTTP_LISTENER);
-    watch(STDIN_FILENO, EPOLLIN, (uint64_t)3 << 32, EPOLL_CTL_ADD);
+    struct epoll_event words_come = {.events = EPOLLIN, .data.u64 = (uint64_t)3 << 32};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &words_come) != 0)
+        fatal("standard input must be a pipe or a terminal: its end ends the peer");
     printf("{\"rpc_port\": %d, \"http_port\": %d}\n", rpc, http);
     fflush(stdout);
     for (;;) {
