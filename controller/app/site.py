@@ -58,6 +58,7 @@ from drivers.transport.tcp_json import SocketTcpJson
 
 _log = structlog.get_logger()
 
+_GC_THRESHOLDS = (20_000, 20, 50)
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -276,10 +277,12 @@ def keep_what_stays() -> None:
     """Take the site's own objects out of the garbage collector's way.
 
     A full collection over ten thousand miners' records stops a tick for tens of milliseconds, and
-    finds nothing: they live as long as the process (docs/benchmarks.md).
+    finds nothing: they live as long as the process (docs/benchmarks.md). What comes and goes is
+    freed without the collector; it looks for the rest seldom.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def _guard_link(config: SiteConfig, clock: SystemClock, site: Site, fleet: Fleet) -> GuardLink:
