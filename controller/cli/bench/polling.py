@@ -161,7 +161,7 @@ class Flat:
 async def poll_flat(drivers: Sequence[MinerDriver], seconds: float) -> Flat:
     """Read these in turn, many at once, after each was read once already."""
     turn, polls, failed = cycle(drivers), 0, 0
-    warm = iter(drivers)
+    warm = iter(drivers)  # a first read asks for more; a second one in a later slice does no harm
 
     async def work(source: Iterator[MinerDriver], until_s: float) -> None:
         nonlocal polls, failed
