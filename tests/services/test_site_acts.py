@@ -25,7 +25,7 @@ from tests.services.site_ground import Ground
 
 BY = "asel"
 REFUSALS = {
-    "arm without a watchdog": (Arm(node_id="f1", by=BY), "Say --without-watchdog"),
+    "arm without a watchdog": (Arm(node_id="f1", by=BY), "say --without-watchdog"),
     "arm no feeder": (
         Arm(node_id="plant", without_watchdog=True, by=BY),
         "plant is no feeder; feeders are f1",
