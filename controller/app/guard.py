@@ -16,7 +16,7 @@ from controller.config.load import SiteConfig
 from controller.config.problems import ConfigError, Problem
 from controller.config.schema import GuardSection
 from controller.guard.desk import Guard
-from controller.guard.shedder import Shedder
+from controller.guard.shedder import SendWave, Shedder
 from controller.guard.store import Store
 from controller.health import serve_health
 from controller.power.site import FailsafeCurve
@@ -131,11 +131,15 @@ class _Builder:
             return None
 
 
-def _sender() -> Callable[[list[SleepFrame], Callable[[SleepFrame, Outcome], None]], None]:
+def _sender() -> SendWave:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     open_max = max(_OTHER_HANDLES, soft - _OTHER_HANDLES)
 
-    def send(frames: list[SleepFrame], answered: Callable[[SleepFrame, Outcome], None]) -> None:
-        send_wave(frames, JUDGES, answered, open_max=open_max)
+    def send(
+        frames: list[SleepFrame],
+        answered: Callable[[SleepFrame, Outcome], None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        send_wave(frames, JUDGES, answered, open_max=open_max, stopped=stopped)
 
     return send

@@ -125,8 +125,9 @@ class GuardImage(msgspec.Struct, frozen=True, kw_only=True):
     """The guard at this moment. Unknown is None.
 
     `heard_ago_s`: age of the last beat, None while none was heard. `ready`: entries whose command
-    lies prepared; `asleep`: those that this guard has put to sleep; `failed`: those that it has
-    not; `uncovered`: those that no driver of the guard can command. `ladder_wanted`: it has not the
+    lies prepared; `asleep`: those that this guard has put to sleep; `untaken`: those of them that
+    the controller has not taken over yet; `failed`: those that it has not put to sleep;
+    `uncovered`: those that no driver of the guard can command. `ladder_wanted`: it has not the
     ladder that the last beat named.
     """
 
@@ -141,6 +142,7 @@ class GuardImage(msgspec.Struct, frozen=True, kw_only=True):
     load_w: float | None
     ready: int
     asleep: int
+    untaken: int
     under_way: int
     failed: int
     uncovered: int

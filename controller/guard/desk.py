@@ -140,6 +140,7 @@ class Guard:
             load_w=None if ladder is None else ladder.load_w,
             ready=self._shedder.ready(),
             asleep=self._shedder.asleep,
+            untaken=self._untaken(),
             under_way=self._shedder.under_way,
             failed=self._shedder.failed,
             uncovered=len(self._uncovered),
@@ -149,7 +150,7 @@ class Guard:
 
     def not_ready(self) -> list[str]:
         """Why the guard does not do its work now, in sentences; empty while it does."""
-        return list(self._alarms(self._clock.monotonic_s()))
+        return self._alarms(self._clock.monotonic_s())
 
     async def run(self) -> None:
         """Look and shed for ever."""
@@ -188,8 +189,8 @@ class Guard:
             self._ladder_s = self._clock.monotonic_s()
 
     def _believe(self, epoch: str) -> None:
-        watch = heard(self._watch, epoch, self._clock.monotonic_s())
         now_s = self._clock.monotonic_s()
+        watch = heard(self._watch, epoch, now_s)
         if isinstance(watch, str):
             self._fault("epoch", watch)
             self._rival_s = now_s
@@ -246,13 +247,14 @@ class Guard:
         self._handed |= {entry.miner_id for entry in page}
         return Shed(count=len(shed), entries=page)
 
+    def _untaken(self) -> int:
+        return sum(entry.miner_id not in self._handed for entry in self._shedder.shed())
+
     def _release(self, by: str) -> None:
         watch = released(self._watch, self._clock.monotonic_s(), self._curve)
         if isinstance(watch, str):
             raise RequestRefused(watch)
-        waiting = self._shedder.under_way + sum(
-            entry.miner_id not in self._handed for entry in self._shedder.shed()
-        )
+        waiting = self._shedder.under_way + self._untaken()
         if waiting:
             raise RequestRefused(
                 f"the controller has not taken over {waiting} sleeping miners yet and could not "

@@ -49,9 +49,14 @@ Antminer that restarts, which is read again.
 """
 _LOOK_S = 0.5
 _STEP_S = 0.1
+_END_S = 1.0
 
-SendWave = Callable[[list[SleepFrame], Callable[[SleepFrame, Outcome], None]], None]
-"""Sends frames; blocks until each has its outcome. Run in a thread of its own."""
+SendWave = Callable[
+    [list[SleepFrame], Callable[[SleepFrame, Outcome], None], Callable[[], bool]], None
+]
+"""Sends frames; blocks until each has its outcome, or the last argument says that this ends. Run in
+a thread of its own.
+"""
 
 
 class Shedder:
@@ -71,6 +76,8 @@ class Shedder:
         self._entries: dict[str, Entry] = {}
         self._failed: dict[str, float] = {}
         self._looks_first = False
+        self._waves: list[threading.Thread] = []
+        self._ending = threading.Event()
 
     @property
     def gone(self) -> frozenset[str]:
@@ -153,6 +160,9 @@ class Shedder:
 
     async def close(self) -> None:
         """Stop waiting for answers. What a miner has received it carries out all the same."""
+        self._ending.set()
+        for wave in self._waves:
+            await asyncio.to_thread(wave.join, _END_S)
         tasks = [task for task in self._under_way.values() if task is not None]
         for task in tasks:
             task.cancel()
@@ -161,13 +171,24 @@ class Shedder:
     def _start_wave(self, frames: list[SleepFrame]) -> None:
         loop = asyncio.get_running_loop()
 
+        open_names = {frame.miner_id for frame in frames}
+
         def answered(frame: SleepFrame, outcome: Outcome) -> None:
+            open_names.discard(frame.miner_id)
             loop.call_soon_threadsafe(self._answered, frame.miner_id, outcome)
 
+        def send() -> None:
+            try:
+                self._send(frames, answered, self._ending.is_set)
+            except Exception as error:  # noqa: BLE001 - unanswered, its miners would count as off for ever
+                _log.exception("wave_failed")
+                lost = Unconfirmed(detail=f"the wave failed: {error!r}")
+                for name in tuple(open_names):
+                    loop.call_soon_threadsafe(self._answered, name, lost)
+
         # A thread of its own: the wave must not wait for anything that this loop does.
-        thread = threading.Thread(
-            target=self._send, args=(frames, answered), name="wave", daemon=True
-        )
+        thread = threading.Thread(target=send, name="wave", daemon=True)
+        self._waves = [wave for wave in self._waves if wave.is_alive()] + [thread]
         thread.start()
 
     def _answered(self, name: str, outcome: Outcome) -> None:
@@ -276,6 +297,7 @@ async def _sleeps(driver: MinerDriver) -> bool:
     """Whether a miner says that it sleeps, and does."""
     try:
         reading = await driver.read()
-    except DeviceError:
+    except Exception as error:  # noqa: BLE001 - whatever keeps it from telling, it is commanded
+        _log.info("not_read", error=repr(error))
         return False
     return reading.hashing is False and reading.mode is WorkMode.SLEEP

@@ -184,7 +184,7 @@ class GuardLink:
         if self._image is None or self._image.latch is None:
             self._shed = {}
             return
-        if self._image.asleep == len(self._shed):
+        if not self._image.untaken:
             return
         shed: dict[str, GuardShed] = {}
         while True:

@@ -30,6 +30,10 @@ line.
 REPLY_BYTES_MAX = 65_536
 """An answer to one command has some hundred bytes; an HTTP answer with its headers under 2 KiB."""
 
+_JUDGED_MAX = 64
+"""Looks at one unfinished answer. Real ones come in a few segments; a peer that drips brackets
+would make every byte cost a look at all before it, and stop the wave for everybody.
+"""
 _READ_BYTES = 16_384
 _TURN_S_MAX = 0.05
 _OUT_OF_SOCKETS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
@@ -45,6 +49,7 @@ class _Call:
     until_s: float
     unsent: bytes
     connected: bool = False
+    judged: int = 0
     received: bytearray = field(default_factory=bytearray)
 
 
@@ -189,6 +194,9 @@ class _Wave:
         if len(call.received) > REPLY_BYTES_MAX:
             detail = f"sent; the answer is larger than {REPLY_BYTES_MAX} bytes"
             self._end(call, Unconfirmed(detail=detail))
+            return
+        call.judged += 1
+        if chunk and call.judged > _JUDGED_MAX:
             return
         outcome = call.judge(call.frame, bytes(call.received), not chunk)
         if outcome is not None:

@@ -158,6 +158,33 @@ def test_a_senseless_answer_is_not_known(serve, said):
         assert found == {"m0": Unconfirmed(detail=said), "m1": Applied()}
 
 
+def test_a_peer_that_drips_is_looked_at_a_bounded_number_of_times():
+    looks = []
+
+    def counted(_frame, received, is_closed):
+        looks.append(len(received))
+        return Unconfirmed(detail="closed") if is_closed else None
+
+    def drip(link):
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(300):
+            link.sendall(b"}")
+            time.sleep(0.001)
+        link.close()
+
+    with peer(drip) as there:
+        found = []
+        send_wave(
+            [frame_to(there.port)],
+            {"any": counted},
+            lambda _, outcome: found.append(outcome),
+            open_max=10,
+        )
+    assert found == [Unconfirmed(detail="closed")]
+    assert len(looks) <= 65
+    assert looks[-1] == 300
+
+
 def test_silence_is_not_known_and_a_closed_port_is_certain():
     with peer(hang) as ill:
         free = socket.create_server(("127.0.0.1", 0))

@@ -188,3 +188,18 @@ async def test_others_go_for_miners_that_it_cannot_command(bench):
     bench.clock.now_s += 20.1
     await settled(bench)
     assert [miner.asked for miner in bench.miners.values()] == [1, 0]
+
+
+async def test_a_sleeper_that_takes_anothers_place_is_taken_over_too(bench):
+    bench.guard._curve = FailsafeCurve(hold_s=20.0, decay_s=0.0, value_w=6_100.0)
+    await bench.give(ladder_of(3))
+    bench.clock.now_s += 20.1
+    await settled(bench)
+    await bench.ask(TakeOver(site_id="toy", epoch="one", offset=0), Shed)
+    assert (await bench.beat()).untaken == 0
+    bench.miners["m0"].outcome = Refused(reason=RefusalReason.BUSY, detail="busy")
+    del bench.shedder._asleep["m0"]  # as when it is found to hash
+    await settled(bench)
+    await settled(bench)
+    image = await bench.beat()
+    assert (image.asleep, image.untaken) == (1, 1), "as many as before, but another one"

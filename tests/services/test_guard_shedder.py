@@ -48,10 +48,13 @@ class Wave:
     def __init__(self):
         self.sent, self.threads, self.outcome = [], [], Applied()
 
-    def __call__(self, frames, answered):
+    def __call__(self, frames, answered, stopped):
+        assert not stopped()
         self.threads.append(threading.current_thread())
         self.sent += [frame.miner_id for frame in frames]
         for frame in frames:
+            if isinstance(self.outcome, Exception):
+                raise self.outcome
             answered(frame, self.outcome)
 
 
@@ -188,3 +191,12 @@ async def test_one_that_hashes_on_is_shed_again(shedder, wave, clock):
     await until(lambda: shedder.gone == {"m1"}, "one was found to hash")
     assert shedder.failed == 1
     assert shedder.resting() == set(), "it is next, at once"
+
+
+async def test_a_wave_that_fails_leaves_nobody_counted_as_off(shedder, wave, clock):
+    miners = fleet(shedder, clock)
+    await until(lambda: shedder.ready() == 3, "all are prepared")
+    wave.outcome = RuntimeError("a fault of our own")
+    shedder.give(entries(miners))
+    await until(lambda: shedder.failed == 3, "all are tried again")
+    assert shedder.gone == set()
