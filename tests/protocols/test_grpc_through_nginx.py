@@ -23,6 +23,7 @@ from drivers.transport.ports import Endpoint
 from drivers.transport.tcp_json import SocketTcpJson
 from tests.protocols.simulated_fleet import braiins_of, served
 from tests.services.brokers import free_port
+from tests.services.databases import needed
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -36,9 +37,7 @@ class RealClock:
 @asynccontextmanager
 async def nginx_before(host: str, port: int, folder: Path) -> AsyncIterator[int]:
     """Run nginx before a gRPC service; yields the port at which it listens."""
-    if NGINX is None:
-        sentence = "nginx is missing: run `make services`"
-        pytest.fail(sentence) if os.environ.get("CI") else pytest.skip(sentence)
+    needed(NGINX, "nginx")
     own = free_port()
     paths = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in TEMPORARY)
     config = folder / "nginx.conf"

@@ -29,6 +29,7 @@ from drivers.contract.errors import DeviceError, Malformed, Unauthorized, Unreac
 from drivers.contract.frames import SleepFrame
 from drivers.contract.readings import MinerReading, WorkMode
 from drivers.miners.antminer_stock import codec, frame
+from drivers.miners.asking import decoded, left_s
 from drivers.miners.cgminer import ReplyError
 from drivers.miners.outcomes import refused_by
 from drivers.miners.own_pace import own_period_s
@@ -170,7 +171,7 @@ class AntminerStock:
             self._web,
             "GET",
             path,
-            deadline_s=self._left_s(self._web, path, until_s),
+            deadline_s=left_s(self._device, self._clock, path, until_s),
             bytes_max=_REPLY_BYTES_MAX,
         )
         found = parse_challenge(reply.headers.get("www-authenticate", ""))
@@ -248,10 +249,10 @@ class AntminerStock:
         body = await self._tcp.exchange(
             self._rpc,
             codec.encode_query(command),
-            deadline_s=self._left_s(self._rpc, command, until_s),
+            deadline_s=left_s(self._device, self._clock, command, until_s),
             bytes_max=_REPLY_BYTES_MAX,
         )
-        return self._decoded(command, decode, body)
+        return decoded(self._device, command, decode, body)
 
     async def _get(self, path: str, decode: Callable[[bytes], T], until_s: float) -> T:
         reply = await self._http.request(
@@ -259,14 +260,14 @@ class AntminerStock:
             "GET",
             path,
             login=self._login,
-            deadline_s=self._left_s(self._web, path, until_s),
+            deadline_s=left_s(self._device, self._clock, path, until_s),
             bytes_max=_REPLY_BYTES_MAX,
         )
         if reply.status == 401:
             raise Unauthorized(self._device.miner_id, path, "the login was refused")
         if reply.status != 200:
             raise Malformed(self._device.miner_id, path, f"HTTP status {reply.status}")
-        return self._decoded(path, decode, reply.body)
+        return decoded(self._device, path, decode, reply.body)
 
     async def _read_config(self, until_s: float) -> codec.Config:
         return await self._get(codec.CONFIG_PATH, codec.decode_config, until_s)
@@ -294,20 +295,6 @@ class AntminerStock:
             except DeviceError as error:
                 faults.append(f"system information unreadable: {error.detail}")
         return tuple(faults)
-
-    def _left_s(self, endpoint: Endpoint, operation: str, until_s: float) -> float:
-        left_s = until_s - self._clock.monotonic_s()
-        if left_s <= 0.0:
-            raise Unreachable(
-                endpoint.device, operation, "no time left before the deadline", connected=False
-            )
-        return left_s
-
-    def _decoded(self, operation: str, decode: Callable[[bytes], T], body: bytes) -> T:
-        try:
-            return decode(body)
-        except ReplyError as error:
-            raise Malformed(self._device.miner_id, operation, str(error)) from error
 
 
 def _raw_mode_for(command: Command) -> str | Refused:

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from drivers.contract.commands import Refused, Unconfirmed
 from drivers.contract.devices import Login, MinerDevice
-from drivers.contract.errors import DeviceError, Malformed, Unauthorized, Unreachable
+from drivers.contract.errors import DeviceError, Unauthorized
+from drivers.miners.asking import decoded, read_left_s
 from drivers.miners.braiins import codec
-from drivers.miners.cgminer import ReplyError
 from drivers.miners.outcomes import after_sending
 from drivers.transport.grpc_status import operation_of
 from drivers.transport.ports import Clock, Endpoint, Grpc
@@ -87,7 +87,7 @@ class Api:
                 raise
             session, _ = await self._valid_session(until_s)
             body = await self._exchange(path, message, session, until_s)
-        return self._decoded(path, decode, body)
+        return decoded(self._device, operation_of(path), decode, body)
 
     async def _valid_session(self, until_s: float) -> tuple[codec.Session, bool]:
         """Return the kept session or a new one, and whether it is new. Raises DeviceError."""
@@ -95,7 +95,7 @@ class Api:
             return self._session, False
         message = codec.encode_login(self._login.username, self._login.password)
         body = await self._exchange(codec.LOGIN, message, None, until_s)
-        self._session = self._decoded(codec.LOGIN, codec.decode_session, body)
+        self._session = decoded(self._device, operation_of(codec.LOGIN), codec.decode_session, body)
         self._session_until_s = self._clock.monotonic_s() + TOKEN_SHARE * self._session.life_s
         return self._session, True
 
@@ -108,27 +108,9 @@ class Api:
             path,
             message,
             metadata={} if session is None else {"authorization": session.token},
-            deadline_s=time_left_s(self._device, self._clock, operation_of(path), until_s),
+            deadline_s=read_left_s(self._device, self._clock, operation_of(path), until_s),
             bytes_max=codec.MESSAGE_BYTES_MAX,
         )
         if session is not None:
             self._session_until_s = asked_s + TOKEN_SHARE * session.life_s
         return body
-
-    def _decoded(self, path: str, decode: Callable[[bytes], T], body: bytes) -> T:
-        try:
-            return decode(body)
-        except ReplyError as error:
-            raise Malformed(self._device.miner_id, operation_of(path), str(error)) from error
-
-
-def time_left_s(device: MinerDevice, clock: Clock, operation: str, until_s: float) -> float:
-    """Return how long one request may take: what is left, at most the profile's read deadline.
-
-    Raises Unreachable when nothing is left.
-    """
-    left_s = until_s - clock.monotonic_s()
-    if left_s <= 0.0:
-        detail = "no time left before the deadline"
-        raise Unreachable(device.miner_id, operation, detail, connected=False)
-    return min(left_s, device.profile.read_deadline_s)

@@ -26,12 +26,12 @@ from drivers.contract.commands import (
     Wake,
 )
 from drivers.contract.devices import MinerDevice
-from drivers.contract.errors import DeviceError, Malformed, Unsupported
+from drivers.contract.errors import DeviceError, Unsupported
 from drivers.contract.frames import SleepFrame
 from drivers.contract.readings import MinerReading, WorkMode
+from drivers.miners.asking import decoded, read_left_s
 from drivers.miners.braiins import codec, frame, live
-from drivers.miners.braiins.api import Api, time_left_s
-from drivers.miners.cgminer import ReplyError
+from drivers.miners.braiins.api import Api
 from drivers.miners.outcomes import refused_by
 from drivers.miners.own_pace import own_period_s
 from drivers.transport.ports import Clock, Endpoint, Grpc, TcpJson
@@ -189,13 +189,10 @@ class Braiins:
         body = await self._tcp.exchange(
             self._rpc,
             live.encode_query(parts),
-            deadline_s=time_left_s(self._device, self._clock, operation, until_s),
+            deadline_s=read_left_s(self._device, self._clock, operation, until_s),
             bytes_max=_REPLY_BYTES_MAX,
         )
-        try:
-            said = live.decode_live(body)
-        except ReplyError as error:
-            raise Malformed(self._device.miner_id, operation, str(error)) from error
+        said = decoded(self._device, operation, live.decode_live, body)
         if is_due:
             self._pool_urls = said.pool_urls
         return said

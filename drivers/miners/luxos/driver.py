@@ -21,9 +21,9 @@ from drivers.contract.commands import (
     Unconfirmed,
 )
 from drivers.contract.devices import MinerDevice
-from drivers.contract.errors import Busy, DeviceError, Malformed, Unreachable
+from drivers.contract.errors import Busy, DeviceError, Malformed
 from drivers.contract.readings import MinerReading, WorkMode
-from drivers.miners.cgminer import ReplyError
+from drivers.miners.asking import decoded, read_left_s
 from drivers.miners.luxos import codec, plan
 from drivers.miners.outcomes import after_sending, refused_by
 from drivers.miners.own_pace import own_period_s
@@ -222,24 +222,14 @@ class Luxos:
     ) -> T:
         name = "+".join(commands)
         body = await self._exchange(name, codec.encode_query(*commands), until_s)
-        return self._decoded(name, decode, body)
+        return decoded(self._device, name, decode, body)
 
     async def _answer(self, name: str, request: bytes, until_s: float) -> codec.Said:
         body = await self._exchange(name, request, until_s)
-        return self._decoded(name, codec.decode_answer, body)
+        return decoded(self._device, name, codec.decode_answer, body)
 
     async def _exchange(self, name: str, request: bytes, until_s: float) -> bytes:
-        left_s = until_s - self._clock.monotonic_s()
-        if left_s <= 0.0:
-            detail = "no time left before the deadline"
-            raise Unreachable(self._device.miner_id, name, detail, connected=False)
-        read_s = self._device.profile.read_deadline_s
+        deadline_s = read_left_s(self._device, self._clock, name, until_s)
         return await self._tcp.exchange(
-            self._rpc, request, deadline_s=min(left_s, read_s), bytes_max=_REPLY_BYTES_MAX
+            self._rpc, request, deadline_s=deadline_s, bytes_max=_REPLY_BYTES_MAX
         )
-
-    def _decoded(self, name: str, decode: Callable[[bytes], T], body: bytes) -> T:
-        try:
-            return decode(body)
-        except ReplyError as error:
-            raise Malformed(self._device.miner_id, name, str(error)) from error

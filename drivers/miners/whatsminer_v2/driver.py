@@ -31,13 +31,11 @@ from drivers.contract.errors import (
     Busy,
     DeviceError,
     DeviceRefused,
-    Malformed,
     Unauthorized,
-    Unreachable,
 )
 from drivers.contract.frames import SleepFrame
 from drivers.contract.readings import MinerReading, WorkMode
-from drivers.miners.cgminer import ReplyError
+from drivers.miners.asking import decoded, read_left_s
 from drivers.miners.outcomes import after_sending, refused_by
 from drivers.miners.own_pace import own_period_s
 from drivers.miners.whatsminer_v2 import cipher, codec, frame
@@ -212,7 +210,7 @@ class WhatsminerV2:
         self, token: cipher.Token, command: str, parameters: Mapping[str, str], until_s: float
     ) -> codec.Said:
         body = await self._exchange(command, cipher.seal(token, command, parameters), until_s)
-        return self._decoded(command, lambda raw: codec.decode_answer(token, raw), body)
+        return decoded(self._device, command, lambda raw: codec.decode_answer(token, raw), body)
 
     async def _valid_token(self, until_s: float) -> tuple[cipher.Token, bool]:
         """Return the kept token or a new one, and whether it is new. Raises DeviceError."""
@@ -258,26 +256,16 @@ class WhatsminerV2:
 
     async def _ask(self, command: str, decode: Callable[[bytes], T], until_s: float) -> T:
         body = await self._exchange(command, codec.encode_query(command), until_s)
-        refusal = self._decoded(command, codec.decode_refusal, body)
+        refusal = decoded(self._device, command, codec.decode_refusal, body)
         if refusal is not None:
             raise self._error(command, refusal)
-        return self._decoded(command, decode, body)
+        return decoded(self._device, command, decode, body)
 
     async def _exchange(self, command: str, request: bytes, until_s: float) -> bytes:
-        left_s = until_s - self._clock.monotonic_s()
-        if left_s <= 0.0:
-            detail = "no time left before the deadline"
-            raise Unreachable(self._device.miner_id, command, detail, connected=False)
-        read_s = self._device.profile.read_deadline_s
+        deadline_s = read_left_s(self._device, self._clock, command, until_s)
         return await self._tcp.exchange(
-            self._rpc, request, deadline_s=min(left_s, read_s), bytes_max=_REPLY_BYTES_MAX
+            self._rpc, request, deadline_s=deadline_s, bytes_max=_REPLY_BYTES_MAX
         )
-
-    def _decoded(self, command: str, decode: Callable[[bytes], T], body: bytes) -> T:
-        try:
-            return decode(body)
-        except ReplyError as error:
-            raise Malformed(self._device.miner_id, command, str(error)) from error
 
     def _error(self, command: str, said: codec.Said) -> DeviceError:
         detail = f"code {said.code}: {said.text}"
