@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from drivers.contract.quantities import Signal
 
 
@@ -16,9 +18,8 @@ class WorkMode(StrEnum):
     SLEEP = "sleep"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MinerReading:
-    """What one miner said of itself.
+class MinerReading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What one miner said of itself. No dataclass: thousands are made every second.
 
     `begun_s` is when the request began and `taken_s` when the reply was whole: a command is
     confirmed only by a reading begun after it. `power_w` is what the firmware reports, None where

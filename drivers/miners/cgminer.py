@@ -8,7 +8,7 @@ bounded, and what is missing or senseless becomes None and never 0.
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -110,13 +110,13 @@ def number(value: Any, low: float, high: float) -> float | None:
     (110566.89, None, None, None)
     """
     kind = type(value)  # of decoded JSON: exact, and a truth value is none of these
-    if kind is str and len(value) <= 40:
+    if kind is not float and kind is not int:
+        if kind is not str or len(value) > 40:
+            return None
         try:
             value = float(value)
         except ValueError:
             return None
-    elif kind is not float and kind is not int:
-        return None
     return float(value) if low <= value <= high else None  # no NaN and no infinity passes
 
 
@@ -146,6 +146,12 @@ def fan_rpm(value: Any) -> int | None:
     return None if rpm is None else int(rpm)
 
 
+def fans_rpm(values: Iterable[Any]) -> tuple[int, ...]:
+    """Return the speeds of the fans that report one."""
+    found = [fan_rpm(value) for value in values if value is not None]
+    return tuple([rpm for rpm in found if rpm is not None])
+
+
 def seconds(value: Any) -> int | None:
     """Return whole seconds, at most ten years."""
     found = number(value, 0.0, SECONDS_MAX)
@@ -172,18 +178,31 @@ def is_pool_url(value: Any) -> bool:
     return isinstance(value, str) and _POOL_URL.fullmatch(value) is not None
 
 
-def dashed_temperatures_c(value: Any) -> tuple[float, ...]:
-    """Return the readings of "78-50-69-70"; sensors that are not there (0) are left out."""
-    if not isinstance(value, str) or len(value) > _TEXT_CHARACTERS_MAX:
-        return ()
-    return _temperatures_c(value)
+def hottest_c(dashed: Any) -> float | None:
+    """Return the highest reading of "78-50-69-70"; sensors that are not there (0) do not count."""
+    if not isinstance(dashed, str) or len(dashed) > _TEXT_CHARACTERS_MAX:
+        return None
+    return _hottest_c(dashed)
 
 
 @lru_cache(maxsize=_DASHED_TEXTS_MAX)
-def _temperatures_c(dashed: str) -> tuple[float, ...]:
+def _hottest_c(dashed: str) -> float | None:
     """Whole degrees: the same texts come back in every poll, from every miner of a hall."""
-    found = (temperature_c(part) for part in dashed.split("-"))
-    return tuple(celsius for celsius in found if celsius is not None)
+    return highest(map(temperature_c, dashed.split("-")))
+
+
+def highest(readings: Iterable[float | None]) -> float | None:
+    """Return the highest of those that are known."""
+    known = [reading for reading in readings if reading is not None]
+    return max(known) if known else None
+
+
+def given(*values: Any) -> Any:
+    """Return the first that is not None."""
+    for value in values:
+        if value is not None:
+            return value
+    return None
 
 
 def first(mapping: Mapping[str, Any], *keys: str) -> Any:

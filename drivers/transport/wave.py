@@ -1,12 +1,13 @@
 """Sends prepared commands to thousands of miners in one linear wave.
 
     next 64 ─▶ connect ─▶ send at once ─▶ wait, holding nothing back ─▶ judged | deadline
-       ▲                                                        │
-       └──────────── begun while earlier ones still wait ◀──────┘
+       ▲                                  │
+       └── begun while all others wait ◀──┘
 
 A miner that hangs costs its own socket and nobody's turn. All at once would be worse for everybody:
 every connection would be made before the first command left, and the load would fall in one step
-instead of along a line.
+instead of along a line. Answers lie in the kernel until the last command has left, unless sockets
+run short: to understand one costs more than to send a command, and nobody waits for it.
 """
 
 import errno
@@ -36,6 +37,8 @@ would make every byte cost a look at all before it, and stop the wave for everyb
 """
 _READ_BYTES = 16_384
 _TURN_S_MAX = 0.05
+_TO_SEND = select.EPOLLOUT | select.EPOLLONESHOT
+"""After its command has left, a connection is silent until it is listened to."""
 _OUT_OF_SOCKETS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
 
 Answered = Callable[[SleepFrame, Outcome], None]
@@ -82,6 +85,8 @@ class _Wave:
         self._poller = poller
         self._open: dict[int, _Call] = {}
         self._waiting: OrderedDict[int, _Call] = OrderedDict()
+        self._unheard: list[_Call] = []
+        """Those whose command has left and whose answer nobody has looked for yet."""
         self._deadlines: list[tuple[float, int, _Call]] = []
         self._begun = 0
 
@@ -92,7 +97,9 @@ class _Wave:
             if stopped():
                 break
             more = more and self._begin_wave(left)
-            self._turn(0.0 if more else self._patience_s())
+            if not self._turn(0.0) and not more:
+                self._listen()
+                self._turn(self._patience_s())
             self._expire()
         for call in list(self._open.values()):
             self._end(call, _unanswered(call, "this process ended before the answer"))
@@ -113,7 +120,7 @@ class _Wave:
             self._answered(frame, Refused(reason=RefusalReason.UNAUTHORIZED, detail=detail))
             return
         while len(self._open) >= self._open_max and self._waiting:
-            self._let_go()
+            self._make_room()
         try:
             link = self._socket(frame.host)
         except OSError as error:
@@ -134,7 +141,7 @@ class _Wave:
         self._begun += 1
         self._open[link.fileno()] = call
         heapq.heappush(self._deadlines, (call.until_s, self._begun, call))
-        self._poller.register(link.fileno(), select.EPOLLOUT)
+        self._poller.register(link.fileno(), _TO_SEND)
 
     def _socket(self, host: str) -> socket.socket:
         while True:
@@ -143,19 +150,31 @@ class _Wave:
             except OSError as error:
                 if error.errno not in _OUT_OF_SOCKETS or not self._waiting:
                     raise
-                self._let_go()
+                self._make_room()
 
-    def _let_go(self) -> None:
-        call = next(iter(self._waiting.values()))
-        self._end(call, Unconfirmed(detail="sent; too many connections to wait for its answer"))
+    def _make_room(self) -> None:
+        """Take the answers that have come; when there is none, let go who has waited longest."""
+        self._listen()
+        if not self._turn(0.0):
+            call = next(iter(self._waiting.values()))
+            self._end(call, Unconfirmed(detail="sent; too many connections to wait for its answer"))
+
+    def _listen(self) -> None:
+        """Look for the answers of all whose command has left."""
+        for call in self._unheard:
+            if (handle := call.link.fileno()) in self._waiting:
+                self._poller.modify(handle, select.EPOLLIN)
+        self._unheard.clear()
 
     def _patience_s(self) -> float:
         if not self._deadlines:
             return 0.0
         return min(max(self._deadlines[0][0] - time.monotonic(), 0.0), _TURN_S_MAX)
 
-    def _turn(self, patience_s: float) -> None:
-        for handle, events in self._poller.poll(patience_s, maxevents=max(WAVE * 4, 1)):
+    def _turn(self, patience_s: float) -> bool:
+        """Send and receive what can be now; whether there was anything."""
+        found = self._poller.poll(patience_s, maxevents=4 * WAVE)
+        for handle, events in found:
             call = self._open.get(handle)
             if call is None:
                 continue
@@ -166,21 +185,23 @@ class _Wave:
                 self._end(call, _unreachable(_said(failure)))
             else:
                 self._receive(call)
+        return bool(found)
 
     def _send(self, call: _Call) -> None:
         try:
             sent = call.link.send(call.unsent)
         except BlockingIOError:
-            return
+            sent = 0
         except OSError as error:
             self._end(call, _lost(call, error))
             return
         call.connected = True
         call.unsent = call.unsent[sent:]
-        if not call.unsent:
-            handle = call.link.fileno()
-            self._waiting[handle] = call
-            self._poller.modify(handle, select.EPOLLIN)
+        if call.unsent:
+            self._poller.modify(call.link.fileno(), _TO_SEND)
+            return
+        self._waiting[call.link.fileno()] = call
+        self._unheard.append(call)
 
     def _receive(self, call: _Call) -> None:
         try:
@@ -206,9 +227,14 @@ class _Wave:
         now_s = time.monotonic()
         while self._deadlines and self._deadlines[0][0] <= now_s:
             _, _, call = heapq.heappop(self._deadlines)
-            if self._open.get(call.link.fileno()) is call:
+            if self._is_open(call) and call.connected and not call.unsent:
+                self._receive(call)  # it may have come while nobody looked
+            if self._is_open(call):
                 said = f"no answer within {call.frame.answer_deadline_s:g} s"
                 self._end(call, _unanswered(call, said))
+
+    def _is_open(self, call: _Call) -> bool:
+        return self._open.get(call.link.fileno()) is call
 
     def _end(self, call: _Call, outcome: Outcome) -> None:
         handle = call.link.fileno()

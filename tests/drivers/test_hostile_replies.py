@@ -161,7 +161,8 @@ def check_values(decoded: Any) -> None:
         for part in decoded:
             check_values(part)
     elif isinstance(decoded, VALUES):
-        for name in type(decoded).__dataclass_fields__:
+        names = getattr(decoded, "__struct_fields__", None) or type(decoded).__dataclass_fields__
+        for name in names:
             check_values(getattr(decoded, name))
 
 

@@ -15,7 +15,8 @@ import msgspec
 
 from drivers.contract.readings import WorkMode
 from drivers.miners import cgminer
-from drivers.miners.cgminer import ReplyError, StatusEntry
+from drivers.miners.antminer_stock import replies
+from drivers.miners.cgminer import ReplyError
 
 MODE_KEYS = ("bitmain-work-mode", "miner-mode")
 """Both name the work mode.
@@ -33,10 +34,6 @@ RAW_SLEEP = "1"
 _REQUIRED_KEYS = ("pools", "bitmain-fan-ctrl", "bitmain-fan-pwm")
 _FREQUENCY_LEVEL_KEYS = ("freq-level", "bitmain-freq-level")
 _POOLS_MAX = 16
-_CHAINS_MAX = 16
-_FANS_MAX = 16
-_BOARD_KEYS = tuple((f"temp_pcb{n}", f"temp_chip{n}") for n in range(1, _CHAINS_MAX + 1))
-_FAN_KEYS = tuple(f"fan{n}" for n in range(1, _FANS_MAX + 1))
 _RAW_MODE = re.compile(r"\d{1,2}")
 
 CONFIG_PATH = "/cgi-bin/get_miner_conf.cgi"
@@ -44,30 +41,7 @@ CONFIG_WRITE_PATH = "/cgi-bin/set_miner_conf.cgi"
 SYSTEM_INFO_PATH = "/cgi-bin/get_system_info.cgi"
 
 
-class _StatsReply(msgspec.Struct, kw_only=True):
-    status: list[StatusEntry] = msgspec.field(default_factory=list, name="STATUS")
-    stats: list[dict[str, Any]] = msgspec.field(name="STATS")
-
-
-class _SummaryReply(msgspec.Struct, kw_only=True):
-    status: list[StatusEntry] = msgspec.field(default_factory=list, name="STATUS")
-    summary: list[dict[str, Any]] = msgspec.field(name="SUMMARY")
-
-
-class _WriteReply(msgspec.Struct, kw_only=True):
-    stats: str = ""
-    code: str = ""
-    msg: str = ""
-
-
-class _Pool(msgspec.Struct, kw_only=True):
-    url: str
-    user: str
-    password: str = msgspec.field(name="pass")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
+class Stats(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What `stats` said. All None or empty.
 
     The unit hashes nothing and reports nothing (asleep).
@@ -132,30 +106,35 @@ def encode_query(command: str) -> bytes:
 
 def decode_stats(body: bytes) -> Stats:
     """Decode a reply to `stats`. Raises ReplyError."""
-    reply = cgminer.decode_json(body, _StatsReply)
+    reply = cgminer.decode_json(body, replies.StatsReply)
     cgminer.check_status(reply.status)
-    head = reply.stats[0] if reply.stats else {}
-    live = next((entry for entry in reply.stats if "GHS 5s" in entry or "Elapsed" in entry), {})
-    boards = [_board(live, *keys) for keys in _BOARD_KEYS if keys[0] in live or keys[1] in live]
-    chips = [celsius for _, hottest in boards for celsius in hottest]
-    fan_count = cgminer.number(live.get("fan_num"), 0, _FANS_MAX)
-    fans = [cgminer.fan_rpm(live.get(key)) for key in _FAN_KEYS[: int(fan_count or _FANS_MAX)]]
+    entries = reply.stats
+    head = entries[0] if entries else replies.NOTHING
+    live = replies.NOTHING
+    for entry in entries:
+        if entry.rate_ghs is not None or entry.elapsed is not None:
+            live = entry
+            break
+    fan_count = cgminer.number(live.fan_num, 0, len(live.fans))
+    fans = live.fans if not fan_count else live.fans[: int(fan_count)]
     return Stats(
-        model=cgminer.text(head.get("Type")),
-        firmware_version=cgminer.text(cgminer.first(head, "CompileTime", "Miner")),
-        hashrate_ths=cgminer.hashrate_ths(live.get("GHS 5s"), 1e3),
-        uptime_s=cgminer.seconds(live.get("Elapsed")),
-        chip_temperature_c=max(chips, default=None),
-        board_temperatures_c=tuple(board for board, _ in boards if board is not None),
-        fans_rpm=tuple(rpm for rpm in fans if rpm is not None),
+        model=cgminer.text(head.type),
+        firmware_version=cgminer.text(head.miner if head.built is None else head.built),
+        hashrate_ths=cgminer.hashrate_ths(live.rate_ghs, 1e3),
+        uptime_s=cgminer.seconds(live.elapsed),
+        chip_temperature_c=cgminer.highest(map(cgminer.hottest_c, live.chips)),
+        board_temperatures_c=tuple(
+            [c for c in map(cgminer.hottest_c, live.boards) if c is not None]
+        ),
+        fans_rpm=cgminer.fans_rpm(fans),
     )
 
 
 def decode_summary_hashrate_ths(body: bytes) -> float | None:
     """Decode the 5-second hashrate of a reply to `summary`. Raises ReplyError."""
-    reply = cgminer.decode_json(body, _SummaryReply)
+    reply = cgminer.decode_json(body, replies.SummaryReply)
     cgminer.check_status(reply.status)
-    return cgminer.hashrate_ths(reply.summary[0].get("GHS 5s") if reply.summary else None, 1e3)
+    return cgminer.hashrate_ths(reply.summary[0].rate_ghs if reply.summary else None, 1e3)
 
 
 def decode_identity(body: bytes) -> Identity:
@@ -215,20 +194,12 @@ def decode_write_reply(body: bytes) -> str | None:
 
     Raises ReplyError.
     """
-    reply = cgminer.decode_json(body, _WriteReply)
+    reply = cgminer.decode_json(body, replies.WriteReply)
     if reply.code == "M000" or (not reply.code and reply.stats == "success"):
         return None
     if reply.code or reply.stats:
         return cgminer.text(f"{reply.code or reply.stats} {reply.msg}") or "no text"
     raise ReplyError("reply without code and stats")
-
-
-def _board(
-    live: Mapping[str, Any], board: str, chips: str
-) -> tuple[float | None, tuple[float, ...]]:
-    """Return the hottest circuit-board sensor and the chip readings of one hashboard."""
-    boards_c = cgminer.dashed_temperatures_c(live.get(board))
-    return max(boards_c, default=None), cgminer.dashed_temperatures_c(live.get(chips))
 
 
 def _raw_mode(value: Any) -> str:
@@ -245,7 +216,7 @@ def _pool_urls(values: Any) -> tuple[str, ...]:
     Raises ReplyError when the pools cannot be what a person entered.
     """
     try:
-        pools = msgspec.convert(values, list[_Pool])
+        pools = msgspec.convert(values, list[replies.Pool])
     except msgspec.ValidationError as error:
         raise ReplyError(f"pools: {error}") from error
     if not 0 < len(pools) <= _POOLS_MAX:

@@ -7,7 +7,6 @@ exists: of 4028 only `version` was recorded (S21+ under 25.05.1).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,47 +17,45 @@ from drivers.miners.cgminer import ReplyError, StatusEntry
 LIVE_PARTS = ("summary", "temps", "fans", "tunerstatus")
 """What one joined request to 4028 asks for; pools are joined where they are wanted too."""
 
-_NO_PARTS = msgspec.Raw(b"[]")
 _ROWS_MAX = 16
 _FAULT_CHARACTERS_MAX = 200
 
 
-class _SummaryRow(msgspec.Struct, kw_only=True):
+class _SummaryRow(msgspec.Struct, kw_only=True, gc=False):
     rate_mhs: Any = msgspec.field(default=None, name="MHS 5s")
     elapsed_s: Any = msgspec.field(default=None, name="Elapsed")
 
 
-class _TempRow(msgspec.Struct, kw_only=True):
+class _TempRow(msgspec.Struct, kw_only=True, gc=False):
     board_c: Any = msgspec.field(default=None, name="Board")
     chip_c: Any = msgspec.field(default=None, name="Chip")
 
 
-class _FanRow(msgspec.Struct, kw_only=True):
+class _FanRow(msgspec.Struct, kw_only=True, gc=False):
     rpm: Any = msgspec.field(default=None, name="RPM")
 
 
-class _TunerRow(msgspec.Struct, kw_only=True):
+class _TunerRow(msgspec.Struct, kw_only=True, gc=False):
     power_w: Any = msgspec.field(default=None, name="ApproximateMinerPowerConsumption")
     limit_w: Any = msgspec.field(default=None, name="PowerLimit")
 
 
-class _PoolRow(msgspec.Struct, kw_only=True):
+class _PoolRow(msgspec.Struct, kw_only=True, gc=False):
     url: Any = msgspec.field(default=None, name="URL")
 
 
-class _Part(msgspec.Struct, kw_only=True, rename="upper"):
+class _Part(msgspec.Struct, kw_only=True, rename="upper", gc=False):
     """The reply to one command: its status, and rows under the command's name."""
 
-    status: list[StatusEntry] = []
-    summary: list[_SummaryRow] = []
-    temps: list[_TempRow] = []
-    fans: list[_FanRow] = []
-    tunerstatus: list[_TunerRow] = []
-    pools: list[_PoolRow] = []
+    status: tuple[StatusEntry, ...] = ()
+    summary: tuple[_SummaryRow, ...] = ()
+    temps: tuple[_TempRow, ...] = ()
+    fans: tuple[_FanRow, ...] = ()
+    tunerstatus: tuple[_TunerRow, ...] = ()
+    pools: tuple[_PoolRow, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
+class Live(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What 4028 said. `pool_urls` None: not asked for, or not told.
 
     `faults` names the parts that could not be read.
@@ -83,9 +80,13 @@ def encode_query(parts: Iterable[str]) -> bytes:
 def decode_live(body: bytes) -> Live:
     """Decode the reply to a joined request. Raises ReplyError when it has no summary.
 
-    Parts are decoded one by one, so that an ill one does not take the others with it.
+    All parts at once; where that fails one by one, so that an ill one does not take the others
+    with it.
     """
-    joined = cgminer.decode_json(body, dict[str, msgspec.Raw])
+    try:
+        joined: dict[str, Any] = cgminer.decode_json(body, dict[str, tuple[_Part, ...] | int])
+    except ReplyError:
+        joined = cgminer.decode_json(body, dict[str, msgspec.Raw])
     if "summary" not in joined:
         cgminer.check_status(cgminer.decode_json(body, _Part).status)
         raise ReplyError("no summary in the reply")
@@ -95,7 +96,7 @@ def decode_live(body: bytes) -> Live:
     def part(name: str) -> _Part:
         """A part that cannot be read is a fault of the reading, not its end."""
         try:
-            return _part(joined.get(name, _NO_PARTS), name)
+            return _part(joined.get(name, ()), name)
         except ReplyError as error:
             faults.append(f"{name} unreadable: {error}"[:_FAULT_CHARACTERS_MAX])
             return _Part()
@@ -103,26 +104,26 @@ def decode_live(body: bytes) -> Live:
     temps = part("temps").temps[:_ROWS_MAX]
     fans = part("fans").fans[:_ROWS_MAX]
     tuner = part("tunerstatus").tunerstatus
-    pools = part("pools").pools[:_ROWS_MAX] if "pools" in joined else []
-    chips = (cgminer.temperature_c(row.chip_c) for row in temps)
-    speeds = (cgminer.fan_rpm(row.rpm) for row in fans)
-    urls = (cgminer.text(row.url) for row in pools)
+    pools = part("pools").pools[:_ROWS_MAX] if "pools" in joined else ()
+    urls = [cgminer.text(row.url) for row in pools]
     return Live(
         hashrate_ths=cgminer.hashrate_ths(summary.rate_mhs, 1e6),
         uptime_s=cgminer.seconds(summary.elapsed_s),
         power_w=cgminer.power_w(tuner[0].power_w) if tuner else None,
         power_limit_w=cgminer.power_w(tuner[0].limit_w) if tuner else None,
-        chip_temperature_c=max((c for c in chips if c is not None), default=None),
-        board_temperatures_c=tuple(cgminer.temperature_c(row.board_c) for row in temps),
-        fans_rpm=tuple(rpm for rpm in speeds if rpm is not None),
-        pool_urls=tuple(url for url in urls if url is not None) if pools else None,
+        chip_temperature_c=cgminer.highest([cgminer.temperature_c(row.chip_c) for row in temps]),
+        board_temperatures_c=tuple([cgminer.temperature_c(row.board_c) for row in temps]),
+        fans_rpm=cgminer.fans_rpm([row.rpm for row in fans]),
+        pool_urls=tuple([url for url in urls if url is not None]) if pools else None,
         faults=tuple(faults),
     )
 
 
-def _part(raw: bytes, name: str) -> _Part:
-    """Decode what one command said. Raises ReplyError where it has no rows."""
-    parts = cgminer.decode_json(bytes(raw), list[_Part])
+def _part(said: Any, name: str) -> _Part:
+    """Return what one command said, decoded or raw. Raises ReplyError where it has no rows."""
+    if isinstance(said, msgspec.Raw):
+        said = cgminer.decode_json(bytes(said), tuple[_Part, ...])
+    parts: tuple[_Part, ...] = said if isinstance(said, tuple) else ()
     if not parts:
         raise ReplyError("it is not in the reply")
     cgminer.check_status(parts[0].status)

@@ -6,8 +6,7 @@ published, so nothing here or in the driver decides by one.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -35,13 +34,13 @@ _BOARDS_MAX = 8
 _FANS_MAX = 16
 _POOLS_MAX = 16
 _PROFILES_MAX = 128
+_COUNTED = list(range(_FANS_MAX))
 _EVENTS_MAX = 32
 
 _Row = TypeVar("_Row", replies.Temps, replies.Fan)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One entry of `profiles`; `step` counts from the factory's setting (0), and `power_w` is what
     the firmware expects it to draw.
     """
@@ -51,8 +50,7 @@ class Profile:
     power_w: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What `config` and `atm` say is set.
 
     ATM (advanced thermal management) moves between two profiles by temperature: `ceiling` and
@@ -67,8 +65,7 @@ class Settings:
     power_target_w: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
+class Live(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the joined live request said."""
 
     settings: Settings
@@ -83,8 +80,7 @@ class Live:
     mac: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Details:
+class Details(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Pools, profiles and events: slow to change."""
 
     pool_urls: tuple[str, ...] | None
@@ -92,8 +88,7 @@ class Details:
     faults: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Said(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A single command's answer: yes or no, the vendor's code and text, and the session in it."""
 
     is_success: bool
@@ -122,16 +117,20 @@ def decode_live(body: bytes) -> Live:
     settings = _settings(config, _part(reply.atm).atm)
     if not settings.is_asleep and not _answered(reply.summary, "summary").summary:
         raise ReplyError("summary is empty")
-    summary = next(iter(_part(reply.summary).summary), replies.Summary())
-    rates = (summary.rate_5s, summary.rate_1m, summary.rate)
+    rows = _part(reply.summary).summary
+    summary = rows[0] if rows else replies.Summary()
     power = _part(reply.power).power
     return Live(
         settings=settings,
-        hashrate_ths=cgminer.hashrate_ths(next((r for r in rates if r is not None), None), 1e3),
+        hashrate_ths=cgminer.hashrate_ths(
+            cgminer.given(summary.rate_5s, summary.rate_1m, summary.rate), 1e3
+        ),
         power_w=cgminer.power_w(power[0].watts) if power else None,
         chip_temperature_c=_chip_temperature_c(_part(reply.stats).stats[-1:]),
         board_temperatures_c=_board_temperatures_c(_part(reply.temps).temps[:_BOARDS_MAX]),
-        fans_rpm=_fans_rpm(_part(reply.fans).fans[:_FANS_MAX]),
+        fans_rpm=cgminer.fans_rpm(
+            [row.rpm for row in _in_order(_part(reply.fans).fans[:_FANS_MAX])]
+        ),
         uptime_s=cgminer.seconds(summary.elapsed),
         model=cgminer.text(config.model),
         serial=cgminer.text(config.serial_number),
@@ -192,7 +191,7 @@ def decode_answer(body: bytes) -> Said:
     )
 
 
-def _settings(config: replies.Config, rows: list[replies.Atm]) -> Settings:
+def _settings(config: replies.Config, rows: tuple[replies.Atm, ...]) -> Settings:
     atm = rows[0] if rows else replies.Atm()
     curtailed, is_atm_on = config.curtail_mode, config.is_atm_enabled
     return Settings(
@@ -205,7 +204,7 @@ def _settings(config: replies.Config, rows: list[replies.Atm]) -> Settings:
     )
 
 
-def _profiles(rows: list[replies.ProfileRow]) -> tuple[Profile, ...]:
+def _profiles(rows: tuple[replies.ProfileRow, ...]) -> tuple[Profile, ...]:
     """Return the profiles that can be set: named as `profileset` takes it, and with their watts."""
     found = []
     for row in rows[:_PROFILES_MAX]:
@@ -227,45 +226,43 @@ def _bound(value: Any) -> str | None:
     return _name(value)
 
 
-def _chip_temperature_c(rows: list[replies.Stats]) -> float | None:
+def _chip_temperature_c(rows: tuple[replies.Stats, ...]) -> float | None:
     """Return the hottest chip.
 
     Where the chips have no sensors, the firmware repeats the board's readings in their place.
     """
-    return _hottest(
-        celsius
-        for row in rows
-        for chip, board in (
-            (row.temp_chip1, row.temp_pcb1),
-            (row.temp_chip2, row.temp_pcb2),
-            (row.temp_chip3, row.temp_pcb3),
-            (row.temp_chip4, row.temp_pcb4),
-        )
-        if chip != board
-        for celsius in cgminer.dashed_temperatures_c(chip)
+    return cgminer.highest(
+        [
+            cgminer.hottest_c(chip)
+            for row in rows
+            for chip, board in (
+                (row.temp_chip1, row.temp_pcb1),
+                (row.temp_chip2, row.temp_pcb2),
+                (row.temp_chip3, row.temp_pcb3),
+                (row.temp_chip4, row.temp_pcb4),
+            )
+            if chip != board
+        ]
     )
 
 
-def _board_temperatures_c(rows: list[replies.Temps]) -> tuple[float | None, ...]:
+def _board_temperatures_c(rows: tuple[replies.Temps, ...]) -> tuple[float | None, ...]:
     """Return the hottest corner of each board."""
-    corners = (
+    corners = [
         (row.top_left, row.top_right, row.bottom_left, row.bottom_right) for row in _in_order(rows)
-    )
-    return tuple(_hottest(map(cgminer.temperature_c, four)) for four in corners)
+    ]
+    return tuple([cgminer.highest(map(cgminer.temperature_c, four)) for four in corners])
 
 
-def _hottest(readings: Iterable[float | None]) -> float | None:
-    return max((celsius for celsius in readings if celsius is not None), default=None)
-
-
-def _fans_rpm(rows: list[replies.Fan]) -> tuple[int, ...]:
-    found = (cgminer.fan_rpm(row.rpm) for row in _in_order(rows))
-    return tuple(rpm for rpm in found if rpm is not None)
-
-
-def _in_order(rows: list[_Row]) -> list[_Row]:
+def _in_order(rows: tuple[_Row, ...]) -> Sequence[_Row]:
     """Rows by their ID; some firmwares mix them."""
-    return sorted(rows, key=lambda row: cgminer.number(row.id, 0.0, 99.0) or 0.0)
+    if [row.id for row in rows] == _COUNTED[: len(rows)]:
+        return rows
+    return sorted(rows, key=_place)
+
+
+def _place(row: replies.Temps | replies.Fan) -> float:
+    return cgminer.number(row.id, 0.0, 99.0) or 0.0
 
 
 def _config(reply: replies.Joined) -> replies.Config:
@@ -275,7 +272,7 @@ def _config(reply: replies.Joined) -> replies.Config:
     return rows[0]
 
 
-def _answered(parts: list[replies.Part], name: str) -> replies.Part:
+def _answered(parts: tuple[replies.Part, ...], name: str) -> replies.Part:
     """Return the part of a command that has to be there. Raises ReplyError."""
     if not parts:
         raise ReplyError(f"no {name}")
@@ -283,7 +280,7 @@ def _answered(parts: list[replies.Part], name: str) -> replies.Part:
     return parts[0]
 
 
-def _part(parts: list[replies.Part]) -> replies.Part:
+def _part(parts: tuple[replies.Part, ...]) -> replies.Part:
     """Return the part of one command, an empty one where it failed or is not there."""
     part = parts[0] if parts else replies.NOTHING
     failed = part.status and part.status[0].status not in {"S", "I"}

@@ -10,7 +10,7 @@ import msgspec
 from drivers.miners.cgminer import StatusEntry
 
 
-class Config(msgspec.Struct, kw_only=True, rename="pascal"):
+class Config(msgspec.Struct, kw_only=True, rename="pascal", gc=False):
     curtail_mode: Any = None
     profile: Any = None
     is_atm_enabled: Any = None
@@ -19,18 +19,18 @@ class Config(msgspec.Struct, kw_only=True, rename="pascal"):
     mac: Any = msgspec.field(default=None, name="MACAddr")
 
 
-class Summary(msgspec.Struct, kw_only=True):
+class Summary(msgspec.Struct, kw_only=True, gc=False):
     rate_5s: Any = msgspec.field(default=None, name="GHS 5s")
     rate_1m: Any = msgspec.field(default=None, name="GHS 1m")
     rate: Any = msgspec.field(default=None, name="GHS av")
     elapsed: Any = msgspec.field(default=None, name="Elapsed")
 
 
-class Power(msgspec.Struct, kw_only=True, rename="pascal"):
+class Power(msgspec.Struct, kw_only=True, rename="pascal", gc=False):
     watts: Any = None
 
 
-class Temps(msgspec.Struct, kw_only=True, rename="pascal"):
+class Temps(msgspec.Struct, kw_only=True, rename="pascal", gc=False):
     id: Any = msgspec.field(default=None, name="ID")
     top_left: Any = None
     top_right: Any = None
@@ -38,12 +38,12 @@ class Temps(msgspec.Struct, kw_only=True, rename="pascal"):
     bottom_right: Any = None
 
 
-class Fan(msgspec.Struct, kw_only=True, rename="upper"):
+class Fan(msgspec.Struct, kw_only=True, rename="upper", gc=False):
     id: Any = None
     rpm: Any = None
 
 
-class Stats(msgspec.Struct, kw_only=True):
+class Stats(msgspec.Struct, kw_only=True, gc=False):
     """Dashed readings of chips and boards by slot."""
 
     temp_chip1: Any = None
@@ -56,65 +56,65 @@ class Stats(msgspec.Struct, kw_only=True):
     temp_pcb4: Any = None
 
 
-class Atm(msgspec.Struct, kw_only=True, rename="pascal"):
+class Atm(msgspec.Struct, kw_only=True, rename="pascal", gc=False):
     max_profile: Any = None
     min_profile: Any = None
     power_target: Any = None
 
 
-class Pool(msgspec.Struct, kw_only=True, rename="upper"):
+class Pool(msgspec.Struct, kw_only=True, rename="upper", gc=False):
     url: Any = None
 
 
-class ProfileRow(msgspec.Struct, kw_only=True, rename="pascal"):
+class ProfileRow(msgspec.Struct, kw_only=True, rename="pascal", gc=False):
     name: Any = msgspec.field(default=None, name="Profile Name")
     step: Any = None
     watts: Any = None
 
 
-class Event(msgspec.Struct, kw_only=True, rename="pascal"):
+class Event(msgspec.Struct, kw_only=True, rename="pascal", gc=False):
     code: Any = None
 
 
-class Version(msgspec.Struct, kw_only=True):
+class Version(msgspec.Struct, kw_only=True, gc=False):
     luxminer: Any = msgspec.field(default=None, name="LUXminer")
 
 
-class Session(msgspec.Struct, kw_only=True):
+class Session(msgspec.Struct, kw_only=True, gc=False):
     id: Any = msgspec.field(default=None, name="SessionID")
 
 
-class Part(msgspec.Struct, kw_only=True, rename="upper"):
+class Part(msgspec.Struct, kw_only=True, rename="upper", gc=False):
     """The reply to one command: its status and the rows under the command's name."""
 
-    status: list[StatusEntry]
-    atm: list[Atm] = []
-    config: list[Config] = []
-    events: list[Event] = []
-    fans: list[Fan] = []
-    pools: list[Pool] = []
-    power: list[Power] = []
-    profiles: list[ProfileRow] = []
-    session: list[Session] = []
-    stats: list[Stats] = []
-    summary: list[Summary] = []
-    temps: list[Temps] = []
-    version: list[Version] = []
+    status: tuple[StatusEntry, ...]
+    atm: tuple[Atm, ...] = ()
+    config: tuple[Config, ...] = ()
+    events: tuple[Event, ...] = ()
+    fans: tuple[Fan, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    power: tuple[Power, ...] = ()
+    profiles: tuple[ProfileRow, ...] = ()
+    session: tuple[Session, ...] = ()
+    stats: tuple[Stats, ...] = ()
+    summary: tuple[Summary, ...] = ()
+    temps: tuple[Temps, ...] = ()
+    version: tuple[Version, ...] = ()
 
 
-NOTHING = Part(status=[])
+NOTHING = Part(status=())
 
 
-class Joined(msgspec.Struct, kw_only=True):
+class Joined(msgspec.Struct, kw_only=True, gc=False):
     """The reply to `a+b`: by command a list with one part."""
 
-    config: list[Part] = []
-    atm: list[Part] = []
-    events: list[Part] = []
-    fans: list[Part] = []
-    pools: list[Part] = []
-    power: list[Part] = []
-    profiles: list[Part] = []
-    stats: list[Part] = []
-    summary: list[Part] = []
-    temps: list[Part] = []
+    config: tuple[Part, ...] = ()
+    atm: tuple[Part, ...] = ()
+    events: tuple[Part, ...] = ()
+    fans: tuple[Part, ...] = ()
+    pools: tuple[Part, ...] = ()
+    power: tuple[Part, ...] = ()
+    profiles: tuple[Part, ...] = ()
+    stats: tuple[Part, ...] = ()
+    summary: tuple[Part, ...] = ()
+    temps: tuple[Part, ...] = ()

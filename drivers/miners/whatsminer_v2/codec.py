@@ -62,9 +62,30 @@ class _Head(msgspec.Struct, kw_only=True):
     message: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="Msg")
 
 
+class _SummaryRow(msgspec.Struct, kw_only=True, gc=False):
+    """Of any kind: a value that is senseless is unknown, and the reply stands."""
+
+    rate_mhs: Any = msgspec.field(default=None, name="HS RT")
+    rate_5s_mhs: Any = msgspec.field(default=None, name="MHS 5s")
+    rate_1m_mhs: Any = msgspec.field(default=None, name="MHS 1m")
+    rate_mean_mhs: Any = msgspec.field(default=None, name="MHS av")
+    power_now_w: Any = msgspec.field(default=None, name="Power_RT")
+    power_w: Any = msgspec.field(default=None, name="Power")
+    power_limit_w: Any = msgspec.field(default=None, name="Power Limit")
+    power_mode: Any = msgspec.field(default=None, name="Power Mode")
+    chip_c_max: Any = msgspec.field(default=None, name="Chip Temp Max")
+    inlet_c: Any = msgspec.field(default=None, name="Env Temp")
+    fan_in_rpm: Any = msgspec.field(default=None, name="Fan Speed In")
+    fan_out_rpm: Any = msgspec.field(default=None, name="Fan Speed Out")
+    uptime_s: Any = msgspec.field(default=None, name="Uptime")
+    elapsed_s: Any = msgspec.field(default=None, name="Elapsed")
+    mac: Any = msgspec.field(default=None, name="MAC")
+    version: Any = msgspec.field(default=None, name="Firmware Version")
+
+
 class _SummaryReply(msgspec.Struct, kw_only=True):
-    status: list[StatusEntry] = msgspec.field(default_factory=list, name="STATUS")
-    summary: list[dict[str, Any]] = msgspec.field(name="SUMMARY")
+    status: tuple[StatusEntry, ...] = msgspec.field(default=(), name="STATUS")
+    summary: list[_SummaryRow] = msgspec.field(name="SUMMARY")
 
 
 class _PoolsReply(msgspec.Struct, kw_only=True):
@@ -77,8 +98,7 @@ class _DetailsReply(msgspec.Struct, kw_only=True):
     details: list[dict[str, Any]] = msgspec.field(name="DEVDETAILS")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class Summary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What `summary` said. Both spellings of the power are known.
 
     The one of this moment comes first.
@@ -126,21 +146,19 @@ def decode_summary(body: bytes) -> Summary:
     cgminer.check_status(reply.status)
     if not reply.summary:
         raise ReplyError("SUMMARY is empty")
-    said = reply.summary[0]
-    fans = (cgminer.fan_rpm(said.get(f"Fan Speed {side}")) for side in ("In", "Out"))
+    row = reply.summary[0]
+    rates = (row.rate_mhs, row.rate_5s_mhs, row.rate_1m_mhs, row.rate_mean_mhs)
     return Summary(
-        hashrate_ths=cgminer.hashrate_ths(
-            cgminer.first(said, "HS RT", "MHS 5s", "MHS 1m", "MHS av"), 1e6
-        ),
-        power_w=cgminer.power_w(cgminer.first(said, "Power_RT", "Power")),
-        power_limit_w=cgminer.power_w(said.get("Power Limit")),
-        raw_mode=_raw_mode(said.get("Power Mode")),
-        chip_temperature_c=cgminer.temperature_c(said.get("Chip Temp Max")),
-        inlet_temperature_c=cgminer.temperature_c(said.get("Env Temp")),
-        fans_rpm=tuple(rpm for rpm in fans if rpm is not None),
-        uptime_s=cgminer.seconds(cgminer.first(said, "Uptime", "Elapsed")),
-        mac=cgminer.mac(said.get("MAC")),
-        firmware_version=cgminer.text(said.get("Firmware Version")),
+        hashrate_ths=cgminer.hashrate_ths(cgminer.given(*rates), 1e6),
+        power_w=cgminer.power_w(cgminer.given(row.power_now_w, row.power_w)),
+        power_limit_w=cgminer.power_w(row.power_limit_w),
+        raw_mode=_raw_mode(row.power_mode),
+        chip_temperature_c=cgminer.temperature_c(row.chip_c_max),
+        inlet_temperature_c=cgminer.temperature_c(row.inlet_c),
+        fans_rpm=cgminer.fans_rpm((row.fan_in_rpm, row.fan_out_rpm)),
+        uptime_s=cgminer.seconds(cgminer.given(row.uptime_s, row.elapsed_s)),
+        mac=cgminer.mac(row.mac),
+        firmware_version=cgminer.text(row.version),
     )
 
 

@@ -31,6 +31,7 @@ from drivers.contract.errors import (
     Busy,
     DeviceError,
     DeviceRefused,
+    Malformed,
     Unauthorized,
 )
 from drivers.contract.frames import SleepFrame
@@ -256,10 +257,13 @@ class WhatsminerV2:
 
     async def _ask(self, command: str, decode: Callable[[bytes], T], until_s: float) -> T:
         body = await self._exchange(command, codec.encode_query(command), until_s)
-        refusal = decoded(self._device, command, codec.decode_refusal, body)
-        if refusal is not None:
-            raise self._error(command, refusal)
-        return decoded(self._device, command, decode, body)
+        try:
+            return decoded(self._device, command, decode, body)
+        except Malformed:
+            refusal = decoded(self._device, command, codec.decode_refusal, body)
+            if refusal is None:
+                raise
+        raise self._error(command, refusal)
 
     async def _exchange(self, command: str, request: bytes, until_s: float) -> bytes:
         deadline_s = read_left_s(self._device, self._clock, command, until_s)

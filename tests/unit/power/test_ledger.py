@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from controller.power.image import Image
 from controller.power.ledger import FeederLoad, floor_w, learn, now_w, project, settle_w
@@ -52,7 +53,7 @@ def test_an_unreachable_miner_counts_at_its_last_known_power(toy: Toy) -> None:
 
 
 def test_without_reported_power_it_is_estimated_from_hashrate(toy: Toy) -> None:
-    antminer = replace(reading("m00000", None), hashrate_ths=55.0)
+    antminer = structs.replace(reading("m00000", None), hashrate_ths=55.0)
     ledger = project(State(), image(toy, antminer, reading("m00002", 0.0)), toy.site)
     assert ledger.feeders["f1"].model_now_w == pytest.approx(3250.0 / 2)
 

@@ -7,6 +7,7 @@ from datetime import time, timedelta
 from itertools import pairwise
 
 import pytest
+from msgspec import structs
 
 from controller.power.alarms import AlarmKind
 from controller.power.decide import MinerCommand, Phase, decide
@@ -191,7 +192,7 @@ class Booting(ToyMiner):
     """Says that it hashes as soon as its board is up."""
 
     def read(self, now_s: float) -> MinerReading:
-        return replace(super().read(now_s), hashing=self.now_w > 100.0)
+        return structs.replace(super().read(now_s), hashing=self.now_w > 100.0)
 
 
 def test_liars_are_found_by_the_meter_and_others_go_in_their_place() -> None:
@@ -228,7 +229,7 @@ class Mad(ToyMiner):
     """Says that it draws a gigawatt."""
 
     def read(self, now_s: float) -> MinerReading:
-        return replace(super().read(now_s), power_w=1e9)
+        return structs.replace(super().read(now_s), power_w=1e9)
 
 
 def test_unreachable_miners_do_not_delay_the_others() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from controller.power.site import Miner
 from controller.power.state import Target, TargetState
@@ -239,7 +240,7 @@ def test_where_a_miner_will_settle(
 
 
 def test_exactly_what_it_had_is_given_back() -> None:
-    reading = replace(awake(90, mode=WorkMode.LOW), raw_mode="3", power_limit_w=2500.0)
+    reading = structs.replace(awake(90, mode=WorkMode.LOW), raw_mode="3", power_limit_w=2500.0)
     target = begin_sleep(MINER, None, reading, SENT_S, "limit")
     assert command_for(target) == Sleep()
     target = replace(target, state=S.CURTAILED)
