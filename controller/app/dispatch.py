@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from controller.app.trusted import read_trusted
 from controller.clock import SiteClock
 from controller.config.load import SiteConfig
 from controller.config.problems import ConfigError, Problem, shown
@@ -24,10 +25,7 @@ from controller.signing import (
     Role,
     SigningKey,
     parse_private_key,
-    parse_public_key,
 )
-
-_KEY_BYTES_MAX = 4096
 
 
 class DispatchKeys:
@@ -59,25 +57,10 @@ def _site_key(
 def _trusted(
     config: SiteConfig, section: DispatchSection, problems: list[Problem]
 ) -> Mapping[str, PublicKey]:
-    keys: dict[str, PublicKey] = {}
-    for index, entry in enumerate(section.key, 1):
-        path = config.folder / entry.file
-        try:
-            with path.open("rb") as file:
-                raw = parse_public_key(file.read(_KEY_BYTES_MAX))
-        except OSError as error:
-            mend = f"cannot be read: {error.strerror}"
-            problems.append(_problem(config, f"key[{index}].file", entry.file, mend))
-            continue
-        except KeyFormatError as error:
-            problems.append(_problem(config, f"key[{index}].file", entry.file, str(error)))
-            continue
-        key = PublicKey.of(raw, issuer=entry.issuer, roles=[Role(role) for role in entry.roles])
-        if key.key_id in keys:
-            mend = "this key is listed already; two signatures must be of two keys"
-            problems.append(_problem(config, f"key[{index}].file", entry.file, mend))
-        keys[key.key_id] = key
-    return keys
+    entries = (
+        (entry.file, entry.issuer, [Role(role) for role in entry.roles]) for entry in section.key
+    )
+    return read_trusted(config, "dispatch.key", entries, problems)
 
 
 def _problem(config: SiteConfig, key: str, value: Path, mend: str) -> Problem:

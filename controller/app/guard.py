@@ -9,6 +9,7 @@ import structlog
 
 from controller.app.fleet import read_logins
 from controller.app.site import keep_what_stays
+from controller.app.trusted import read_hold_keys
 from controller.channel.guard import Entry
 from controller.channel.server import ChannelServer
 from controller.clock import SystemClock
@@ -16,6 +17,7 @@ from controller.config.load import SiteConfig
 from controller.config.problems import ConfigError, Problem
 from controller.config.schema import GuardSection
 from controller.guard.desk import Guard
+from controller.guard.holding import Holding
 from controller.guard.shedder import SendWave, Shedder
 from controller.guard.store import Store
 from controller.health import serve_health
@@ -53,13 +55,16 @@ async def run(config: SiteConfig) -> None:
     section, clock = guard_section(config), SystemClock()
     http = SocketHttp()
     shedder = Shedder(_sender(), clock)
+    site_id = config.file.site.id
+    store = Store(config.state_dir / "guard", site_id)
     guard = Guard(
-        config.file.site.id,
+        site_id,
         FailsafeCurve(
             hold_s=section.silence_s, decay_s=section.decay_s, value_w=section.failsafe_kw * 1000
         ),
-        Store(config.state_dir / "guard", config.file.site.id),
+        store,
         shedder,
+        Holding(site_id, read_hold_keys(config), store, clock),
         _Builder(read_logins(config), load_catalogue(), http, clock).build,
         clock,
     )
@@ -70,7 +75,7 @@ async def run(config: SiteConfig) -> None:
         ):
             guard.load()
             keep_what_stays()
-            _log.info("guard_running", site=config.file.site.id, silence_s=section.silence_s)
+            _log.info("guard_running", site=site_id, silence_s=section.silence_s)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(guard.run())
                 tasks.create_task(shedder.run())

@@ -22,6 +22,7 @@ from controller.app.telemetry import (
     database_address,
     with_history,
 )
+from controller.app.trusted import read_hold_keys
 from controller.channel.frames import ChannelError
 from controller.channel.server import ChannelServer
 from controller.channel.view import AlarmView, SiteImage
@@ -261,6 +262,7 @@ def check_site(config: SiteConfig) -> None:
         lambda: build_meters(config, SocketModbus(), SystemClock()),
         lambda: build_fleet([], config, load_catalogue()),
         lambda: database_address(config),
+        lambda: read_hold_keys(config),
     ]
     if config.file.dispatch is not None:
         checks.append(lambda: DispatchKeys(config))

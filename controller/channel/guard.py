@@ -4,6 +4,7 @@
     run   ── LadderPart × n ───────▶ guard      when the guard asks for it, and when it changes
     run   ── TakeOver ─────────────▶ guard      "which miners have you put to sleep?"
     person ─ Release ──────────────▶ guard      ends a latch
+    person ─ TakeHold, EndHold ────▶ guard      "for so long, silence is no reason to trip"
     guard ── GuardImage ───────────▶ whoever asks
 
 Each request is answered, TakeOver by Shed and every other by GuardImage.
@@ -106,11 +107,23 @@ class Release(_Ask, frozen=True, kw_only=True, tag="release"):
     by: str
 
 
+class TakeHold(_Ask, frozen=True, kw_only=True, tag="take_hold"):
+    """A person hands in a signed hold: its DSSE envelope."""
+
+    envelope: bytes
+
+
+class EndHold(_Ask, frozen=True, kw_only=True, tag="end_hold"):
+    """A person ends the hold in force. `by`: the login name at the command line."""
+
+    by: str
+
+
 class Look(_Ask, frozen=True, kw_only=True, tag="look"):
     """Show me."""
 
 
-GuardAsk = Beat | LadderPart | TakeOver | Release | Look
+GuardAsk = Beat | LadderPart | TakeOver | Release | TakeHold | EndHold | Look
 
 
 class LatchView(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +132,16 @@ class LatchView(msgspec.Struct, frozen=True, kw_only=True):
     tripped_at: datetime
     start_w: float
     limit_w: float
+
+
+class HoldView(msgspec.Struct, frozen=True, kw_only=True):
+    """The hold in force: until when, why, the login name of who signed, and whose key it was."""
+
+    until_at: datetime
+    ends_in_s: float
+    reason: str
+    by: str
+    issuer: str
 
 
 class GuardImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +159,7 @@ class GuardImage(msgspec.Struct, frozen=True, kw_only=True):
     heard_ago_s: float | None
     silence_max_s: float
     latch: LatchView | None
+    hold: HoldView | None
     ladder: str | None
     ladder_age_s: float | None
     entries: int

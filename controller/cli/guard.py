@@ -1,9 +1,10 @@
-"""`naryn guard run|status|release`: the second process, and the person who ends its latch."""
+"""`naryn guard`: the second process, and the person who holds it and who ends its latch."""
 
 import asyncio
 import getpass
 import resource
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -17,11 +18,21 @@ from controller.app.guard import guard_section
 from controller.app.guard import run as run_guard
 from controller.channel.client import connect
 from controller.channel.frames import ChannelError
-from controller.channel.guard import GuardAsk, GuardImage, Look, Release
+from controller.channel.guard import (
+    EndHold,
+    GuardAsk,
+    GuardImage,
+    Look,
+    Release,
+    TakeHold,
+)
 from controller.cli.options import fail, load_site
 from controller.config.load import SiteConfig
 from controller.config.problems import ConfigError
+from controller.dispatch.secret_files import SecretFileError, read_secret
+from controller.guard.hold import HOLD_S_MAX, Hold, sealed
 from controller.guard.store import StoreError
+from controller.signing import KeyFormatError, parse_private_key
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -76,6 +87,42 @@ def release(site: SiteArgument = Path("site.toml")) -> None:
     print("released; `naryn run` brings the load back by its ramp")
 
 
+@app.command()
+def hold(
+    site: SiteArgument = Path("site.toml"),
+    *,
+    minutes: Annotated[
+        int | None, typer.Option(min=1, max=int(HOLD_S_MAX // 60), help="How long at most.")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Private key to sign with, whose public half is a [[guard.hold_key]]."),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks.")] = "",
+    end: Annotated[bool, typer.Option("--end", help="End the hold in force; no key.")] = False,
+) -> None:
+    """Keep the guard from tripping while `naryn run` is updated; it ends by itself."""
+    config = load_site(site)
+    site_id, by = config.file.site.id, getpass.getuser()
+    if end and minutes is None and key is None:
+        _asked(config, EndHold(site_id=site_id, by=by))
+        print("the hold has ended; a silent controller trips the guard")
+        return
+    if end or minutes is None or key is None:
+        fail("name both --minutes and --key to hold, or --end alone", 2)
+    now = datetime.now(UTC)
+    until = now + timedelta(minutes=minutes)
+    asked = Hold(site=site_id, from_at=now, until_at=until, reason=reason, by=by)
+    try:
+        envelope = sealed(asked, parse_private_key(read_secret(key)))
+    except SecretFileError as error:
+        fail(str(error), 2)
+    except KeyFormatError as error:
+        fail(f"{key}: {error}", 2)
+    _asked(config, TakeHold(site_id=site_id, envelope=envelope))
+    print(f"held until {until:%H:%M:%S} UTC; `naryn guard hold --end` ends it earlier")
+
+
 def _asked(config: SiteConfig, question: GuardAsk) -> GuardImage:
     async def ask() -> bytes:
         async with connect(config.guard_path, "naryn guard run") as client:
@@ -100,6 +147,11 @@ def _lines(image: GuardImage) -> list[str]:
             f"latch       TRIPPED {image.latch.tripped_at:%Y-%m-%d %H:%M:%S} UTC at "
             f"{image.latch.start_w / 1000:.1f} kW; "
             f"may stand now: {image.latch.limit_w / 1000:.1f} kW"
+        )
+    if image.hold is not None:
+        lines.append(
+            f"hold        until {image.hold.until_at:%H:%M:%S} UTC, {image.hold.ends_in_s:.0f} s "
+            f"left, by {image.hold.by} ({image.hold.issuer}): {image.hold.reason or 'no reason'}"
         )
     load = "unknown" if image.load_w is None else f"{image.load_w / 1000:.1f} kW"
     age = "" if image.ladder_age_s is None else f", {image.ladder_age_s:.0f} s old"

@@ -226,6 +226,13 @@ class ConsoleSection(Section):
     treasury_state_dir: Path | None = None
 
 
+class HoldKeySection(Section):
+    """`[[guard.hold_key]]`: who may keep the guard from tripping for a while."""
+
+    file: Path
+    issuer: Name
+
+
 class GuardSection(Section):
     """`[guard]`: the second process, and the load that may stand when `naryn run` is silent.
 
@@ -238,6 +245,7 @@ class GuardSection(Section):
     failsafe_kw: Kilowatts = 0.0
     host: Host = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65_535)] = 8443
+    hold_key: tuple[HoldKeySection, ...] = Field(default=(), max_length=64)
 
 
 class SiteFile(Section):

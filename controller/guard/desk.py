@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import msgspec
 import structlog
@@ -11,6 +12,7 @@ from controller.channel.guard import (
     LADDER_PART_ENTRIES,
     LADDER_PARTS_MAX,
     Beat,
+    EndHold,
     Entry,
     GuardAsk,
     GuardImage,
@@ -20,10 +22,12 @@ from controller.channel.guard import (
     Look,
     Release,
     Shed,
+    TakeHold,
     TakeOver,
     ladder_sha256,
 )
 from controller.clock import SiteClock
+from controller.guard.holding import Holding
 from controller.guard.ladder import to_shed
 from controller.guard.shedder import Shedder
 from controller.guard.store import Store, StoreError
@@ -55,6 +59,7 @@ class Guard:
         curve: FailsafeCurve,
         store: Store,
         shedder: Shedder,
+        holding: Holding,
         build: Build,
         clock: SiteClock,
     ) -> None:
@@ -62,6 +67,7 @@ class Guard:
         self._curve = curve
         self._store = store
         self._shedder = shedder
+        self._holding = holding
         self._build = build
         self._clock = clock
         self._watch = Watch(heard_s=clock.monotonic_s())
@@ -96,7 +102,10 @@ class Guard:
             )
         if latch is not None:
             self._shedder.look_first()
-        self._watch = Watch(heard_s=self._clock.monotonic_s(), latch=latch)
+        self._holding.load()
+        self._watch = Watch(
+            heard_s=self._clock.monotonic_s(), latch=latch, held_until_s=self._holding.until_s
+        )
 
     async def answer(self, body: bytes) -> bytes:
         """Answer one request of the channel. Raises RequestRefused."""
@@ -115,6 +124,11 @@ class Guard:
                 return msgspec.msgpack.encode(self._hand_over(ask))
             case Release(by=by):
                 self._release(by)
+            case TakeHold(envelope=envelope):
+                self._hold(envelope)
+            case EndHold(by=by):
+                self._holding.end(by)
+                self._watch = replace(self._watch, held_until_s=self._holding.until_s)
             case Look():
                 pass
         return msgspec.msgpack.encode(self.image())
@@ -134,6 +148,7 @@ class Guard:
             heard_ago_s=now_s - watch.heard_s if self._was_heard else None,
             silence_max_s=self._curve.hold_s,
             latch=latch,
+            hold=self._holding.view(now_s),
             ladder=self._ladder_sha256,
             ladder_age_s=None if self._ladder_s is None else now_s - self._ladder_s,
             entries=0 if ladder is None else len(ladder.entries),
@@ -269,13 +284,21 @@ class Guard:
         self._shedder.forget()
         _log.warning("latch_released", by=by)
 
+    def _hold(self, envelope: bytes) -> None:
+        if self._watch.latch is not None:
+            raise RequestRefused(
+                "the latch has tripped, and a hold does not end it; `naryn guard release` does"
+            )
+        self._holding.take(envelope)
+        self._watch = replace(self._watch, held_until_s=self._holding.until_s)
+
     def _fault(self, name: str, said: str) -> None:
         if self._faults.get(name) != said:
             _log.error("guard_fault", part=name, error=said)
         self._faults[name] = said
 
     def _alarms(self, now_s: float) -> list[str]:
-        alarms = list(self._faults.values())
+        alarms = [*self._faults.values(), *self._holding.alarms(now_s)]
         if self._ladder is None:
             alarms.append(
                 "no ladder: this guard can put nobody to sleep until `naryn run` gives one"

@@ -1,7 +1,7 @@
-"""The guard's two files: the ladder that it was given, and its latch.
+"""The guard's files: the ladder that it was given, its latch, and the newest hold.
 
 Each is replaced whole: written beside, synced, renamed. A latch that cannot be read counts as
-latched, a ladder that cannot be read as none.
+latched, a ladder or a hold that cannot be read as none.
 """
 
 import os
@@ -37,6 +37,12 @@ class _LatchFile(msgspec.Struct, frozen=True, kw_only=True):
     start_w: float
 
 
+class _HoldFile(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    envelope: bytes
+    is_ended: bool
+
+
 class _Version(msgspec.Struct, frozen=True):
     version: int
 
@@ -52,6 +58,7 @@ class Store:
             raise StoreError(str(error)) from None
         self._ladder = folder / "ladder"
         self._latch = folder / "latch"
+        self._hold = folder / "hold"
         self._site_id = site_id
 
     def load_ladder(self) -> Ladder | None:
@@ -93,6 +100,22 @@ class Store:
             _sync(self._latch.parent)
         except OSError as error:
             raise StoreError(f"{self._latch}: cannot be removed: {error.strerror}") from None
+
+    def load_hold(self) -> tuple[bytes, bool] | None:
+        """The newest hold's envelope as it came, and whether a person ended it; None when there
+        was none yet. Raises StoreError.
+        """
+        body = _read(self._hold)
+        if body is None:
+            return None
+        mend = "no hold is in force; a new one replaces it"
+        found = _decode(self._hold, body, _HoldFile, mend)
+        return found.envelope, found.is_ended
+
+    def save_hold(self, envelope: bytes, *, is_ended: bool) -> None:
+        """Raises StoreError."""
+        stored = _HoldFile(version=VERSION, envelope=envelope, is_ended=is_ended)
+        _write(self._hold, msgspec.msgpack.encode(stored))
 
 
 def _read(path: Path) -> bytes | None:

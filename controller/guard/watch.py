@@ -1,7 +1,7 @@
 """Whether the controller is there, and what load may stand when it is not. Pure.
 
 heard ◀──────────── beats of one epoch
-  │ silent for longer than hold_s
+  │ silent for longer than hold_s, and no signed hold in force
   ▼
 LATCHED: the limit falls along the fail-safe curve and never rises
   │ a person releases it, while the controller is heard again
@@ -30,12 +30,14 @@ class Latch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
     """What the guard knows of its controller. `heard_s`: the last beat, or the guard's own start:
-    a controller that never came is as silent as one that died.
+    a controller that never came is as silent as one that died. `held_until_s`: the end of the
+    newest signed hold, past or to come.
     """
 
     heard_s: float
     epoch: str | None = None
     latch: Latch | None = None
+    held_until_s: float | None = None
 
 
 REPLACED_S = 3.0
@@ -56,9 +58,19 @@ def heard(watch: Watch, epoch: str, now_s: float) -> Watch | str:
 
 def looked(watch: Watch, now_s: float, now: datetime, load_w: float, curve: FailsafeCurve) -> Watch:
     """Trip when the silence has lasted too long; `load_w` is what stands at that moment."""
-    if watch.latch is not None or now_s - watch.heard_s <= curve.hold_s:
+    silent_from_s = _silent_from_s(watch, curve)
+    if watch.latch is not None or now_s - silent_from_s <= curve.hold_s:
         return watch
-    return replace(watch, latch=Latch(tripped_at=now, start_w=load_w, silent_from_s=watch.heard_s))
+    return replace(watch, latch=Latch(tripped_at=now, start_w=load_w, silent_from_s=silent_from_s))
+
+
+def _silent_from_s(watch: Watch, curve: FailsafeCurve) -> float:
+    """From when silence counts: so that one that outlasts a hold trips at the hold's end, and the
+    curve is walked from there.
+    """
+    if watch.held_until_s is None:
+        return watch.heard_s
+    return max(watch.heard_s, watch.held_until_s - curve.hold_s)
 
 
 def limit_w(watch: Watch, now_s: float, curve: FailsafeCurve) -> float | None:

@@ -95,6 +95,10 @@ silence_s = 5
 decay_s = 4
 failsafe_kw = 0
 port = {guard_port}
+
+[[guard.hold_key]]
+file = "keys/anna.pub"
+issuer = "anna"
 """
 
 
@@ -244,7 +248,7 @@ class Plant:
         self.devices = self.start(
             "devices", [*simulators, "serve", scenario, *moved, "--truth", str(self.truth)]
         )
-        for name in (SITE_ID, "ndc", "stranger"):
+        for name in (SITE_ID, "ndc", "stranger", "anna"):
             self.naryn("keys", "new", name, "--out", "keys")
         (self.folder / "site.toml").write_text(
             SITE.format(

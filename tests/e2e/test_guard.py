@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -12,6 +13,8 @@ from tests.e2e.plant import Plant, eventually
 
 pytestmark = pytest.mark.timeout(400)
 
+SILENCE_S = 5.0
+HOLD = ("guard", "hold", "--minutes", "5", "--reason", "update")
 ASLEEP_SHARE = 0.1
 """Sleeping miners and auxiliaries, as a share of the load before."""
 
@@ -53,7 +56,17 @@ def test_a_dead_controllers_miners_sleep_until_a_person_has_looked(plant):
     )
     full_w = plant.truth_w()
 
+    refused = plant.naryn(*HOLD, "--key", "keys/stranger.key", status=1)
+    assert "list the signer's public key as [[guard.hold_key]]" in refused.stderr
+    plant.naryn(*HOLD, "--key", "keys/anna.key")
     killed(site)
+    time.sleep(SILENCE_S + 2.0)
+    held = plant.guard()
+    assert held["latch"] is None
+    assert (held["hold"]["issuer"], held["hold"]["reason"]) == ("anna", "update")
+    assert plant.truth_w() > 0.9 * full_w
+    plant.naryn("guard", "hold", "--end")
+
     eventually(lambda: plant.truth_w() < ASLEEP_SHARE * full_w, "the fleet sleeps")
     tripped = plant.naryn("guard", "status", status=1).stdout
     assert "latch       TRIPPED" in tripped

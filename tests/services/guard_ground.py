@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import msgspec
@@ -19,6 +19,7 @@ from controller.channel.guard import (
 )
 from controller.channel.server import ChannelServer
 from controller.guard.desk import Guard
+from controller.guard.holding import Holding
 from controller.guard.shedder import Shedder
 from controller.guard.store import Store
 from controller.power.site import FailsafeCurve
@@ -32,12 +33,17 @@ class Clock:
     """A clock that stands until it is moved."""
 
     now_s: float = 1_000.0
+    wall: datetime = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+    def passes(self, seconds):
+        self.now_s += seconds
+        self.wall += timedelta(seconds=seconds)
 
     def monotonic_s(self):
         return self.now_s
 
     def utc(self):
-        return datetime(2026, 11, 25, 12, tzinfo=UTC)
+        return self.wall
 
     def synced(self):
         return True
@@ -65,13 +71,15 @@ class Bench:
     def __init__(self, folder):
         self.path, self.folder, self.clock = folder / "run" / "guard.sock", folder, Clock()
         self.miners: dict[str, Miner] = {}
+        self.hold_keys = {}
         self.new_guard()
 
     def new_guard(self):
         """As after a restart of the process."""
         store = Store(self.folder / "guard", "toy")
         self.shedder = Shedder(lambda *_: None, self.clock)
-        self.guard = Guard("toy", CURVE, store, self.shedder, self.build, self.clock)
+        holding = Holding("toy", self.hold_keys, store, self.clock)
+        self.guard = Guard("toy", CURVE, store, self.shedder, holding, self.build, self.clock)
         self.guard.load()
 
     def build(self, entries):
