@@ -154,8 +154,10 @@ class _Wave:
 
     def _make_room(self) -> None:
         """Take the answers that have come; when there is none, let go who has waited longest."""
+        before = len(self._open)
         self._listen()
-        if not self._turn(0.0):
+        self._turn(0.0)
+        if len(self._open) == before:
             call = next(iter(self._waiting.values()))
             self._end(call, Unconfirmed(detail="sent; too many connections to wait for its answer"))
 

@@ -36,6 +36,7 @@ class Peer:
 
     def __init__(self, serve) -> None:
         self.received: list[bytes] = []
+        self.served: list[socket.socket] = []
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1_024)
         self.port = self.listener.getsockname()[1]
         self._serve = serve
@@ -58,6 +59,7 @@ class Peer:
         try:
             self.received.append(link.recv(65_536))
             self._serve(link)
+            self.served.append(link)
         except OSError:
             pass
 
@@ -129,6 +131,48 @@ def test_every_frame_is_sent_once_and_has_its_outcome():
 
 def test_an_empty_wave_is_over_at_once():
     assert outcomes_of([]) == {}
+
+
+def after_answers(there: Peer, frames: list[SleepFrame], pause_s: float = 0.0):
+    """The frames, but after the first wave only once the peer has answered all of it."""
+    yield from frames[:WAVE]
+    until_s = time.monotonic() + PATIENCE_S
+    while len(there.served) < WAVE and time.monotonic() < until_s:
+        time.sleep(0.01)
+    time.sleep(pause_s)
+    yield from frames[WAVE:]
+
+
+def test_no_answer_is_looked_at_before_the_last_command_has_left():
+    with peer(yes) as there:
+        frames = [frame_to(there.port, number) for number in range(WAVE + 5)]
+        all_begun, late = threading.Event(), []
+
+        def begun():
+            yield from after_answers(there, frames)
+            all_begun.set()
+
+        def answered(frame: SleepFrame, _outcome: Outcome) -> None:
+            assert all_begun.is_set()
+            late.append(frame.miner_id)
+
+        send_wave(begun(), {"any": judge}, answered, open_max=1_000)
+        assert len(late) == len(frames)
+
+
+def test_when_sockets_run_short_answers_that_lie_there_make_room():
+    with peer(yes) as there:
+        frames = [frame_to(there.port, number) for number in range(WAVE + 5)]
+        found = outcomes_of(after_answers(there, frames), open_max=WAVE)
+        assert list(found.values()) == [Applied()] * len(frames)
+
+
+def test_an_answer_that_came_in_time_counts_however_late_it_is_looked_at():
+    with peer(yes) as there:
+        frames = [frame_to(there.port, number, answer_deadline_s=2.0) for number in range(WAVE)]
+        frames += [frame_to(there.port, WAVE)]
+        found = outcomes_of(after_answers(there, frames, pause_s=2.1))
+        assert set(found.values()) == {Applied()}
 
 
 def test_those_that_hang_cost_nobody_their_turn():
