@@ -4,16 +4,17 @@
  *
  * The second octet of the address says who is asked: 127.F.x.y is miner x.y of firmware F (1 … 9).
  * 127.1F is the same and hung (takes the request, never answers), 127.2F answers garbage, 127.3F
- * 10 MB. REPLIES is a file of replies by name, `F.rpc.COMMAND` or `F.http.PATH` with `_` for each `/`;
- * `a+b` is joined from those of a and b. What commands a miner (curtail, enc, POST …) is
- * answered from `F.rpc.act` or `F.http.act`, and the moment it was READ is kept.
+ * 10 MB. REPLIES is a file of replies by name, `F.rpc.COMMAND`, `F.http.PATH` with `_` for each
+ * `/`, or `F.grpc.METHOD` (on the port of HTTP too); `a+b` is joined from those of a and b. What
+ * commands a miner (curtail, enc, POST …) is answered from `F.rpc.act` or `F.http.act`, and the
+ * moment it was READ is kept.
  *
- * Standard output says the ports, a JSON line. Standard input takes `report` (answered by a JSON
- * line), `clear` (forget the moments) and `latency MS`; its end ends the peer.
- *
- * One wildcard port serves all addresses, bound to the device lo so that nobody outside hears it:
- * since Linux 5.7 that needs no privilege while a socket is not bound to another device. */
+ * Standard output says the ports, a JSON line. Standard input takes `report` and `usual-ports`
+ * (4028 and 80 too), answered by a JSON line each, `clear` (forget the moments) and `latency MS`;
+ * its end ends the peer. */
+#include "calls.h"
 #include "common.h"
+#include "listen.h"
 #include "moments.h"
 #include "replies.h"
 
@@ -46,21 +47,6 @@ static size_t waiting_mask, waiting_head, waiting_tail;
 static int64_t latency_ns;
 static char *huge, garbage[600];
 
-static const char *ACTS[] = {"enc",   "curtail", "pause",     "resume",      "power_off",
-                             "power_on", "ascset",  "power_limit", "profileset"};
-
-static int listen_all(int port) {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 2) != 0)
-        fatal("cannot bind a socket to the device lo (%s): this needs Linux 5.7 or newer, or the "
-              "capability CAP_NET_RAW", strerror(errno));
-    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    if (bind(fd, (struct sockaddr *)&a, sizeof a) != 0 || listen(fd, 65535) != 0)
-        fatal("cannot listen on port %d of lo: %s", port, strerror(errno));
-    return fd;
-}
-
 static void watch(int fd, uint32_t events, uint64_t data, int op) {
     struct epoll_event e = {.events = events, .data.u64 = data};
     if (epoll_ctl(epoll_fd, op, fd, &e) != 0)
@@ -69,16 +55,28 @@ static void watch(int fd, uint32_t events, uint64_t data, int op) {
 
 enum { RPC_LISTENER = 1, HTTP_LISTENER = 2 };
 
-/* Several queues on one port: each holds what the system allows (somaxconn) of a wave. */
-static int listen_many(uint64_t role) {
-    struct sockaddr_in a = {0};
+/* Several queues on one port: each holds what the system allows (somaxconn) of a wave. Port 0: any.
+ * Returns the port, or 0 with errno. */
+static int listen_many(uint64_t role, int port) {
+    struct sockaddr_in a = {.sin_port = htons((uint16_t)port)};
     socklen_t size = sizeof a;
     for (int i = 0; i < LISTENERS; i++) {
         int fd = listen_all(ntohs(a.sin_port));
+        if (fd < 0)
+            return 0;
         getsockname(fd, (struct sockaddr *)&a, &size);
         watch(fd, EPOLLIN, role << 32 | (uint64_t)fd, EPOLL_CTL_ADD);
     }
     return ntohs(a.sin_port);
+}
+
+/* The ports that real miners have, for programs that know no others; or why they cannot be had. */
+static void listen_as_usual(void) {
+    if (listen_many(RPC_LISTENER, 4028) && listen_many(HTTP_LISTENER, 80))
+        printf("{\"refused\": null}\n");
+    else
+        printf("{\"refused\": \"ports 4028 and 80: %s\"}\n", strerror(errno));
+    fflush(stdout);
 }
 
 static void finish(int fd) {
@@ -138,11 +136,12 @@ static char *value_of(char *request, const char *name) {
     return at;
 }
 
-static void respond(int fd, const char *what) {
+static void respond(int fd, const char *service, const char *what) {
     Connection *c = connections[fd];
     int firmware = c->kind % 10;
     char key[96], name[REQUEST_MAX];
     c->is_done = 1;
+    asked++;
     switch (c->kind / 10) {
     case HUNG:
         return;
@@ -158,10 +157,10 @@ static void respond(int fd, const char *what) {
         answer_joined(fd, firmware, name);
         return;
     }
-    snprintf(key, sizeof key, "%d.%s.%.80s", firmware, c->is_http ? "http" : "rpc", name);
+    snprintf(key, sizeof key, "%d.%s.%.80s", firmware, service, name);
     Reply *r = find(key);
     if (r == NULL) {
-        snprintf(key, sizeof key, "%d.%s.unknown", firmware, c->is_http ? "http" : "rpc");
+        snprintf(key, sizeof key, "%d.%s.unknown", firmware, service);
         r = find(key);
     }
     if (r == NULL)
@@ -182,19 +181,31 @@ static void take_rpc(int fd) {
         name = value_of(c->request, "\"cmd\"");
     if (name == NULL)
         name = "unknown";
-    for (size_t i = 0; i < sizeof ACTS / sizeof *ACTS; i++)
-        if (strcmp(name, ACTS[i]) == 0) {
-            note_act(c->kind % 10, c->miner);
-            name = "act";
-            break;
-        }
-    respond(fd, name);
+    if (is_act(name)) {
+        note_act(c->kind % 10, c->miner);
+        name = "act";
+    }
+    respond(fd, "rpc", name);
+}
+
+static void take_call(int fd) {
+    Connection *c = connections[fd];
+    if (!is_whole_call(c->request, c->got))
+        return;
+    const char *method = method_of(c->kind % 10, c->request, c->got);
+    if (method != NULL && is_act(method))
+        note_act(c->kind % 10, c->miner);
+    respond(fd, "grpc", method != NULL ? method : "unknown");
 }
 
 static void take_http(int fd) {
     Connection *c = connections[fd];
     char *body = strstr(c->request, "\r\n\r\n"), *length, *path, *end;
     int is_write = strncmp(c->request, "POST ", 5) == 0;
+    if (is_http2(c->request, c->got)) {
+        take_call(fd);
+        return;
+    }
     if (body == NULL)
         return; /* not whole */
     length = strcasestr(c->request, "\r\ncontent-length:");
@@ -216,16 +227,16 @@ static void take_http(int fd) {
         if (*p == '/')
             *p = '_';
     if (strcmp(path, "_api_v2_write") == 0) {
-        respond(fd, path); /* telemetry is written here */
+        respond(fd, "http", path); /* telemetry is written here */
         return;
     }
     if (strcasestr(end + 1, "\r\nauthorization: digest") == NULL) {
-        respond(fd, "challenge");
+        respond(fd, "http", "challenge");
         return;
     }
     if (is_write)
         note_act(c->kind % 10, c->miner);
-    respond(fd, is_write ? "act" : path);
+    respond(fd, "http", is_write ? "act" : path);
 }
 
 static void readable(int fd) {
@@ -307,6 +318,8 @@ static void obey(void) {
             report();
         else if (strcmp(line, "clear") == 0)
             memset(read_ns, 0, sizeof read_ns);
+        else if (strcmp(line, "usual-ports") == 0)
+            listen_as_usual();
         else if (strncmp(line, "latency ", 8) == 0)
             latency_ns = (int64_t)(strtod(line + 8, NULL) * 1e6);
         return; /* level-triggered: what is left comes again */
@@ -349,7 +362,10 @@ int main(int count, char **words) {
     load(words[1]);
     latency_ns = (int64_t)(strtod(words[2], NULL) * 1e6);
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    int rpc = listen_many(RPC_LISTENER), http = listen_many(HTTP_LISTENER);
+    int rpc = listen_many(RPC_LISTENER, 0), http = rpc ? listen_many(HTTP_LISTENER, 0) : 0;
+    if (http == 0)
+        fatal("cannot listen on the device lo (%s): this needs Linux 5.7 or newer, or the "
+              "capability CAP_NET_RAW", strerror(errno));
     struct epoll_event words_come = {.events = EPOLLIN, .data.u64 = (uint64_t)3 << 32};
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &words_come) != 0)
         fatal("standard input must be a pipe or a terminal: its end ends the peer");

@@ -9,12 +9,19 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import md5
+from struct import pack as packed
 
+from h2.connection import H2Connection
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+
+from simulators.devices import protobuf
 from simulators.devices.antminer import VENDOR_LOGIN
 from simulators.devices.digest import fields_of
 from simulators.devices.fleet import build_fleet
+from simulators.devices.grpc_wire import GrpcSession
 from simulators.devices.http_wire import write_answer
-from simulators.devices.persona import HttpRequest, Persona
+from simulators.devices.persona import GrpcRequest, HttpRequest, Persona
 
 FIRMWARES: Mapping[str, int] = {
     "antminer-stock": 1,
@@ -40,6 +47,7 @@ _COMMANDS = (
 )
 _PAGES = ("get_miner_conf", "get_system_info")
 _NOW_S = 100.0
+_BRAIINS = "/braiins.bos.v1."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +83,8 @@ def _replies() -> Iterator[tuple[str, bytes]]:
         yield f"{number}.rpc.act", _taken(miner)
         if miner.firmware == "antminer-stock":
             yield from _pages(miner, number)
+        if miner.firmware == "braiins":
+            yield from _calls(miner, number)
 
 
 def _rpc(miner: Persona, command: str) -> bytes:
@@ -111,6 +121,35 @@ def _pages(miner: Persona, number: int) -> Iterator[tuple[str, bytes]]:
     yield f"{number}.http.unknown", _plain(404)
     done = b'{"stats":"success","code":"M000","msg":"OK!"}'
     yield f"{number}.http.act", _plain(200, done)
+
+
+def _calls(miner: Persona, number: int) -> Iterator[tuple[str, bytes]]:
+    """gRPC: how each call is known, and its answer as the whole of one connection."""
+    login = protobuf.encode({1: "root", 2: "root"})
+    path = f"{_BRAIINS}AuthenticationService/Login"
+    request = GrpcRequest(path=path, metadata={}, message=login)
+    token = miner.grpc(request, _NOW_S).metadata["authorization"]
+    pause = GrpcRequest(
+        path=f"{_BRAIINS}ActionsService/PauseMining",
+        metadata={"authorization": token},
+        message=b"",
+    )
+    coder = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
+    for call in (request, pause):
+        method = call.path.rpartition("/")[2]
+        yield f"{number}.call.{method}", coder.encode(call.path.encode())
+        yield f"{number}.grpc.{method}", _answered(miner, call)
+
+
+def _answered(miner: Persona, call: GrpcRequest) -> bytes:
+    client, session = H2Connection(), GrpcSession()
+    client.initiate_connection()
+    head = {":method": "POST", ":scheme": "http", ":path": call.path, ":authority": "m"}
+    client.send_headers(1, list(head.items()))
+    client.send_data(1, packed(">BI", 0, len(call.message)) + call.message, end_stream=True)
+    ((stream, _),) = session.receive(client.data_to_send())
+    session.answer(stream, miner.grpc(call, _NOW_S))
+    return session.bytes_to_send()
 
 
 def _authorization(asked: Mapping[str, str], path: str) -> str:

@@ -97,8 +97,8 @@ def build_polled(plant: BenchPlant, peer: Peer, hung_percent: float) -> PolledFl
     """A driver for each miner of the plant; the same share of each firmware hangs."""
     tcp, http, clock = CountedTcp(), SocketHttp(), SystemClock()
     wires = Wires(tcp=tcp, http=http, grpc=SocketGrpc(), pyasic=PyasicChild(), clock=clock)
-    # The peer speaks no gRPC: what Braiins OS+ is asked there once a minute ends as a closed
-    # connection.
+    # Of gRPC the peer knows login and pause: what Braiins OS+ is asked once a minute ends as a
+    # closed connection.
     ports = {"rpc": peer.rpc_port, "http": peer.http_port, "grpc": peer.http_port}
     drivers: dict[str, MinerDriver] = {}
     firmware_of: dict[str, str] = {}

@@ -3,11 +3,14 @@
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from contextlib import contextmanager
 
 import pytest
+from h2.connection import H2Connection
+from h2.events import DataReceived
 
 from simulators.bench import build
 from simulators.bench.replies import FIRMWARES, pack
@@ -32,7 +35,8 @@ def peer(*words):
         def tell(words):
             process.stdin.write(f"{words}\n")
             process.stdin.flush()
-            return json.loads(process.stdout.readline()) if words == "report" else None
+            speaks = words in {"report", "usual-ports"}
+            return json.loads(process.stdout.readline()) if speaks else None
 
         yield ports, tell
     finally:
@@ -107,8 +111,45 @@ def test_the_moment_of_each_command_is_kept(running):
     assert report["miners_acted"] == 2, "the second command of one miner is none of its own"
     assert report["acts"] >= 3
     assert 0 < report["first_ns"] <= report["median_ns"] <= report["last_ns"]
+    by_firmware = {n: said["miners_acted"] for n, said in report["by_firmware"].items()}
+    assert by_firmware == {str(n): 2 if n == 2 else 0 for n in range(1, 10)}
+    assert report["by_firmware"]["2"]["last_ns"] == report["last_ns"]
     tell("clear")
     assert tell("report")["last_ns"] is None
+
+
+def test_grpc_has_a_login_and_a_pause_and_no_more(running):
+    ports, tell = running
+    tell("clear")
+
+    def messages(method, message=b""):
+        """What a call is answered by; nothing when the connection is closed."""
+        client = H2Connection()
+        client.initiate_connection()
+        path = f"/braiins.bos.v1.{method}"
+        head = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "m"}
+        client.send_headers(1, head.items())
+        client.send_data(1, struct.pack(">BI", 0, len(message)) + message, end_stream=True)
+        said = ask(ports["http_port"], "127.4.1.2", client.data_to_send())
+        return [e.data for e in client.receive_data(said) if isinstance(e, DataReceived)]
+
+    (session,) = messages("AuthenticationService/Login")
+    assert len(session) > 32, "a token"
+    assert tell("report")["miners_acted"] == 0
+    assert len(messages("ActionsService/PauseMining")) == 1
+    assert tell("report")["by_firmware"]["4"]["miners_acted"] == 1
+    assert messages("ActionsService/Reboot") == []
+
+
+@pytest.mark.fixed_ports
+def test_usual_ports_are_had_or_the_reason_is_said():
+    with peer() as (ports, tell):
+        said = tell("usual-ports")["refused"]
+        if said is None:
+            assert decoded(ask(4028, "127.2.0.9", b'{"command":"summary"}'))["SUMMARY"]
+        else:
+            assert said.startswith("ports 4028 and 80: ")
+        assert ask(ports["rpc_port"], "127.2.0.9", b'{"command":"summary"}'), "its own go on"
 
 
 def test_the_end_of_standard_input_ends_the_peer():
