@@ -2,7 +2,7 @@
 
 import asyncio
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 import structlog
@@ -141,7 +141,7 @@ def _sender() -> SendWave:
     open_max = max(_OTHER_HANDLES, soft - _OTHER_HANDLES)
 
     def send(
-        frames: list[SleepFrame],
+        frames: Iterable[SleepFrame],
         answered: Callable[[SleepFrame, Outcome], None],
         stopped: Callable[[], bool],
     ) -> None:

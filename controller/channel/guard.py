@@ -7,7 +7,8 @@
     person ─ TakeHold, EndHold ────▶ guard      "for so long, silence is no reason to trip"
     guard ── GuardImage ───────────▶ whoever asks
 
-Each request is answered, TakeOver by Shed and every other by GuardImage.
+Each request is answered, TakeOver by Shed and every other by GuardImage. What they say about the
+controller's own curtailments stands in curtail.py.
 """
 
 from datetime import datetime
@@ -15,6 +16,7 @@ from hashlib import sha256
 
 import msgspec
 
+from controller.channel.curtail import Collect, Curtail
 from drivers.contract.readings import WorkMode
 
 LADDER_PART_ENTRIES = 1_000
@@ -123,7 +125,7 @@ class Look(_Ask, frozen=True, kw_only=True, tag="look"):
     """Show me."""
 
 
-GuardAsk = Beat | LadderPart | TakeOver | Release | TakeHold | EndHold | Look
+GuardAsk = Beat | LadderPart | TakeOver | Release | TakeHold | EndHold | Look | Curtail | Collect
 
 
 class LatchView(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +153,8 @@ class GuardImage(msgspec.Struct, frozen=True, kw_only=True):
     lies prepared; `asleep`: those that this guard has put to sleep; `untaken`: those of them that
     the controller has not taken over yet; `failed`: those that it has not put to sleep;
     `uncovered`: those that no driver of the guard can command. `ladder_wanted`: it has not the
-    ladder that the last beat named.
+    ladder that the last beat named. `now_s`: its CLOCK_MONOTONIC. `curtailed`: commands that it
+    has sent for controllers since it began; `curtailing`: those of them that are not answered.
     """
 
     site_id: str
@@ -171,4 +174,7 @@ class GuardImage(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     uncovered: int
     ladder_wanted: bool
+    now_s: float
+    curtailed: int
+    curtailing: int
     alarms: tuple[str, ...]

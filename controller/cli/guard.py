@@ -159,6 +159,7 @@ def _lines(image: GuardImage) -> list[str]:
     lines.append(
         f"shed        {image.asleep} asleep, {image.under_way} under way, {image.failed} failed"
     )
+    lines.append(f"curtailed   {image.curtailed} for the controller, {image.curtailing} under way")
     return [*lines, *(f"ALARM       {alarm}" for alarm in image.alarms)]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 import structlog
 
+from controller.channel.curtail import Collect, Curtail, Outcomes, Taken
 from controller.channel.frames import RequestRefused
 from controller.channel.guard import (
     LADDER_PART_ENTRIES,
@@ -27,6 +28,7 @@ from controller.channel.guard import (
     ladder_sha256,
 )
 from controller.clock import SiteClock
+from controller.guard.curtail import Curtailments
 from controller.guard.holding import Holding
 from controller.guard.ladder import to_shed
 from controller.guard.shedder import Shedder
@@ -67,6 +69,7 @@ class Guard:
         self._curve = curve
         self._store = store
         self._shedder = shedder
+        self._curtailments = Curtailments(shedder, clock)
         self._holding = holding
         self._build = build
         self._clock = clock
@@ -122,6 +125,10 @@ class Guard:
                 self._hear_part(ask)
             case TakeOver():
                 return msgspec.msgpack.encode(self._hand_over(ask))
+            case Curtail():
+                return msgspec.msgpack.encode(self._curtail(ask))
+            case Collect():
+                return msgspec.msgpack.encode(self._tell(ask))
             case Release(by=by):
                 self._release(by)
             case TakeHold(envelope=envelope):
@@ -160,6 +167,9 @@ class Guard:
             failed=self._shedder.failed,
             uncovered=len(self._uncovered),
             ladder_wanted=self._ladder_wanted,
+            now_s=now_s,
+            curtailed=self._curtailments.sent,
+            curtailing=self._curtailments.under_way,
             alarms=tuple(self._alarms(now_s)),
         )
 
@@ -190,6 +200,7 @@ class Guard:
 
     def _trip(self, watch: Watch, latch: Latch) -> None:
         self._watch = watch
+        self._curtailments.trip()
         _log.critical("watchdog_tripped", silent_s=self._curve.hold_s, load_w=latch.start_w)
         try:
             self._store.save_latch(latch)
@@ -214,6 +225,7 @@ class Guard:
             self._faults.pop("epoch", None)
         if watch.epoch != self._watch.epoch:
             self._handed = set()
+            self._curtailments.forget()
         self._watch, self._was_heard = watch, True
 
     def _hear_part(self, part: LadderPart) -> None:
@@ -250,6 +262,7 @@ class Guard:
         drivers = self._build(ladder.entries)
         self._uncovered = frozenset(e.miner_id for e in ladder.entries) - drivers.keys()
         self._shedder.take(drivers, [e.miner_id for e in ladder.entries if e.power_w > 0.0])
+        self._curtailments.cover(ladder)
         self._ladder, self._ladder_sha256 = ladder, ladder_sha256(ladder)
         self._ladder_s, self._ladder_wanted = self._clock.monotonic_s(), False
 
@@ -261,6 +274,18 @@ class Guard:
             self._handed = set()
         self._handed |= {entry.miner_id for entry in page}
         return Shed(count=len(shed), entries=page)
+
+    def _curtail(self, ask: Curtail) -> Taken:
+        self._believe(ask.epoch)
+        if self._watch.latch is not None:
+            raise RequestRefused("the latch has tripped: this guard commands for nobody else now")
+        return self._curtailments.take(ask)
+
+    def _tell(self, ask: Collect) -> Outcomes:
+        # Asked by a loop that turns, not by a tick: no sign that the controller decides.
+        if ask.epoch != self._watch.epoch:
+            raise RequestRefused("another controller is in charge of this guard")
+        return self._curtailments.tell()
 
     def _untaken(self) -> int:
         return sum(entry.miner_id not in self._handed for entry in self._shedder.shed())

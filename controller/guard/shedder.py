@@ -5,12 +5,14 @@
           ▼
     driver.apply(Sleep) ──▶ applied | failed, rests, is tried again
 
-A miner whose frame was taken is read afterwards: accepted is not asleep.
+A miner whose frame was taken is read afterwards: accepted is not asleep. What a controller borrows
+(`lend`) leaves by a wave only, and its outcome is the borrower's.
 """
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 import structlog
@@ -47,16 +49,22 @@ CHECK_S = 30.0
 """When a miner is read after its frame was taken; every firmware is down by then but a stock
 Antminer that restarts, which is read again.
 """
+LENT_S = 5.0
+"""How long after it was lent a command may still leave: far longer than ten thousand take. A guard
+that stood still in the middle must not put to sleep whom the controller has woken since.
+"""
 _LOOK_S = 0.5
 _STEP_S = 0.1
 _END_S = 1.0
 
 SendWave = Callable[
-    [list[SleepFrame], Callable[[SleepFrame, Outcome], None], Callable[[], bool]], None
+    [Iterable[SleepFrame], Callable[[SleepFrame, Outcome], None], Callable[[], bool]], None
 ]
 """Sends frames; blocks until each has its outcome, or the last argument says that this ends. Run in
 a thread of its own.
 """
+
+Told = Callable[[str, Outcome], None]
 
 
 class Shedder:
@@ -72,6 +80,7 @@ class Shedder:
         self._rest: dict[str, tuple[float, float]] = {}
         """After a failed preparation: until when it rests, and for how long that is."""
         self._under_way: dict[str, asyncio.Task[None] | None] = {}
+        self._lent: dict[str, Told] = {}
         self._asleep: dict[str, float] = {}
         self._entries: dict[str, Entry] = {}
         self._failed: dict[str, float] = {}
@@ -150,7 +159,34 @@ class Shedder:
             else:
                 self._begin(name)
         if frames:
-            self._start_wave(frames)
+            self._start_wave(frames, frames)
+
+    def lend(self, entries: Iterable[Entry], told: Told) -> tuple[str, ...]:
+        """Send for a controller what lies prepared of these; returns the miners it leaves for.
+
+        `told` hears each outcome once, unless `keep` comes before it.
+        """
+        now_s, frames = self._clock.monotonic_s(), []
+        for entry in entries:
+            name = entry.miner_id
+            frame = self._frames.get(name)
+            gone = name in self._under_way or name in self._asleep
+            if gone or frame is None or frame.valid_until_s <= now_s:
+                continue
+            del self._frames[name]
+            self._rest[name] = now_s + PREPARE_REST_S, PREPARE_REST_S / 2
+            self._under_way[name], self._lent[name] = None, told
+            self._entries[name] = entry
+            frames.append(frame)
+        if frames:
+            self._start_wave(frames, self._in_time(frames, now_s + LENT_S))
+        return tuple(frame.miner_id for frame in frames)
+
+    def keep(self, asleep: Iterable[str]) -> None:
+        """What is lent and under way is ours from now on, and so are these that sleep already."""
+        self._lent.clear()
+        due_s = self._clock.monotonic_s() + CHECK_S
+        self._asleep |= {name: due_s for name in asleep if name in self._entries}
 
     async def run(self) -> None:
         """Prepare, and check those that were put to sleep, for ever."""
@@ -168,7 +204,13 @@ class Shedder:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start_wave(self, frames: list[SleepFrame]) -> None:
+    def _in_time(self, frames: Iterable[SleepFrame], until_s: float) -> Iterator[SleepFrame]:
+        for frame in frames:
+            late = self._clock.monotonic_s() > until_s
+            yield replace(frame, valid_until_s=until_s) if late else frame
+
+    def _start_wave(self, frames: list[SleepFrame], leaving: Iterable[SleepFrame]) -> None:
+        """`leaving`: the same frames, as they are taken one after the other."""
         loop = asyncio.get_running_loop()
 
         open_names = {frame.miner_id for frame in frames}
@@ -179,7 +221,7 @@ class Shedder:
 
         def send() -> None:
             try:
-                self._send(frames, answered, self._ending.is_set)
+                self._send(leaving, answered, self._ending.is_set)
             except Exception as error:  # noqa: BLE001 - unanswered, its miners would count as off for ever
                 _log.exception("wave_failed")
                 lost = Unconfirmed(detail=f"the wave failed: {error!r}")
@@ -193,6 +235,10 @@ class Shedder:
 
     def _answered(self, name: str, outcome: Outcome) -> None:
         self._under_way.pop(name, None)
+        told = self._lent.pop(name, None)
+        if told is not None:
+            told(name, outcome)
+            return
         if isinstance(outcome, Refused) and outcome.reason is RefusalReason.UNAUTHORIZED:
             self._begin(name)  # the prepared login did not hold: the driver logs in anew
             return

@@ -71,20 +71,25 @@ class Bench:
     def __init__(self, folder):
         self.path, self.folder, self.clock = folder / "run" / "guard.sock", folder, Clock()
         self.miners: dict[str, Miner] = {}
+        self.new_miner = lambda _: Miner()
+        self.send = lambda *_: None
         self.hold_keys = {}
         self.new_guard()
 
     def new_guard(self):
         """As after a restart of the process."""
         store = Store(self.folder / "guard", "toy")
-        self.shedder = Shedder(lambda *_: None, self.clock)
+        self.shedder = Shedder(self._send, self.clock)
         holding = Holding("toy", self.hold_keys, store, self.clock)
         self.guard = Guard("toy", CURVE, store, self.shedder, holding, self.build, self.clock)
         self.guard.load()
 
+    def _send(self, *wave):
+        self.send(*wave)
+
     def build(self, entries):
         named = [e.miner_id for e in entries if e.firmware != "pyasic"]
-        self.miners = {name: self.miners.get(name) or Miner() for name in named}
+        self.miners = {name: self.miners.get(name) or self.new_miner(name) for name in named}
         return self.miners
 
     async def ask(self, ask, shape=GuardImage):

@@ -51,6 +51,7 @@ class Wave:
     def __call__(self, frames, answered, stopped):
         assert not stopped()
         self.threads.append(threading.current_thread())
+        frames = list(frames)
         self.sent += [frame.miner_id for frame in frames]
         for frame in frames:
             if isinstance(self.outcome, Exception):
