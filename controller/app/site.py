@@ -171,7 +171,7 @@ def assemble(
     poll = MinerPoll(
         drivers, slots.miners, outside.clock, pace, outside.rng, heard, opened=outside.opened
     )
-    actuator = Actuator(drivers, slots)
+    actuator = Actuator(drivers, slots, guard)
     parts = Parts(
         site=site,
         clock=outside.clock,

@@ -5,7 +5,7 @@ the guard must see that.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -29,10 +29,12 @@ from controller.channel.view import AlarmView
 from controller.clock import SiteClock
 from controller.config.inventory import InventoryRow
 from controller.power.alarms import Severity
+from controller.power.decide import MinerCommand
 from controller.power.image import GuardShed, Image
 from controller.power.ledger import Ledger
 from controller.power.site import Site
 from controller.power.state import State
+from controller.site.curtail import Curtailer, Told
 from controller.site.ladder import ladder_of
 
 _log = structlog.get_logger()
@@ -69,6 +71,7 @@ class GuardLink:
         self._made_s: float | None = None
         self._image: GuardImage | None = None
         self._shed: Mapping[str, GuardShed] = {}
+        self._curtailer = Curtailer(site.site_id, epoch, clock)
         self._trouble: str | None = "naryn guard was not reached yet"
         self._since_at = clock.utc()
 
@@ -84,6 +87,14 @@ class GuardLink:
     def watches(self) -> bool:
         """Whether the guard answers and has what it needs of this controller."""
         return self._trouble is None
+
+    def takes_sleeps(self) -> bool:
+        """Whether a hand-over has a chance: a guard answers, and its latch is open."""
+        return self.watches() and self.limit_w() is None and self._curtailer.is_connected
+
+    async def curtail(self, sleeps: Sequence[MinerCommand], told: Told) -> frozenset[str]:
+        """Hand Sleeps to the guard's wave; see `Curtailer.curtail`."""
+        return await self._curtailer.curtail(sleeps, told)
 
     def shed(self) -> Mapping[str, GuardShed]:
         """Miners that the guard put to sleep and has not given back, by id."""
@@ -139,10 +150,15 @@ class GuardLink:
         """Beat for ever; connects again whenever the guard is lost."""
         while True:
             try:
-                async with connect(self._path, "naryn guard run") as client:
-                    await self._beat(client)
-            except (ChannelError, msgspec.MsgspecError) as error:
-                self._lost(str(error))
+                async with (
+                    connect(self._path, "naryn guard run") as client,
+                    asyncio.TaskGroup() as tasks,
+                ):
+                    tasks.create_task(self._beat(client))
+                    tasks.create_task(self._curtailer.run(client))
+            except* (ChannelError, msgspec.MsgspecError) as errors:
+                self._lost(str(errors.exceptions[0]))
+            await self._curtailer.lose()
             await asyncio.sleep(_AGAIN_S)
 
     async def _beat(self, client: ChannelClient) -> None:
@@ -221,6 +237,7 @@ class GuardLink:
             _log.info("guard_reached", entries=image.entries)
             self._since_at = self._clock.utc()
         self._image, self._trouble = image, None
+        self._curtailer.heard(image.now_s)
 
     def _lost(self, why: str) -> None:
         if self._trouble is None:

@@ -1,0 +1,193 @@
+"""Sleeps that the guard carries for the actuator: handed over in one message, outcomes asked for.
+
+    curtail ── Curtail, once ──────▶ guard      which are taken; the others are the drivers'
+    run     ── Collect, while open ▶ guard      what came of them, each once
+
+A request names the moment, by the guard's clock, after which nobody of it is taken: one that stood
+still must not put to sleep whom this process has woken since.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from controller.channel.client import ChannelClient
+from controller.channel.curtail import CURTAIL_MINERS_MAX, Collect, Curtail, Outcomes, Taken
+from controller.channel.frames import ChannelError
+from controller.clock import SiteClock
+from controller.power.decide import MinerCommand
+from drivers.contract.commands import Outcome
+
+_log = structlog.get_logger()
+
+HAND_OVER_S = 0.25
+"""All the time that a hand-over may take; the guard answers within some milliseconds. Longer would
+cost more than it saves: half a second is what the whole wave takes.
+"""
+COLLECT_S = 0.25
+_ANSWER_S = 2.0
+_PART_BYTES_MAX = 512 * 1024
+"""Miner ids in one request: half of what the channel carries."""
+_TURN = 64
+"""Outcomes passed on before the loop may do something else."""
+
+Told = Callable[[MinerCommand, Outcome | None], None]
+"""Takes what came of a Sleep; None when the guard was lost before it said so: whether the miner has
+the command is then unknown.
+"""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    number: int
+    command: MinerCommand
+    told: Told
+
+
+class Curtailer:
+    """One controller's Sleeps at its guard. `run` serves one connection."""
+
+    def __init__(self, site_id: str, epoch: str, clock: SiteClock) -> None:
+        self._site_id = site_id
+        self._epoch = epoch
+        self._clock = clock
+        self._client: ChannelClient | None = None
+        self._ahead_s: float | None = None
+        self._number = 0
+        self._open: dict[str, _Open] = {}
+        self._wanted = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a guard is there whose clock is known."""
+        return self._client is not None and self._ahead_s is not None
+
+    def heard(self, guard_now_s: float) -> None:
+        """The guard has told its time. It was that time before now, so the greatest difference to
+        our own clock is the nearest to the truth, and never more than it.
+        """
+        ahead_s = guard_now_s - self._clock.monotonic_s()
+        if self._ahead_s is None:
+            self._wanted.set()  # an earlier connection may have left outcomes
+            self._ahead_s = ahead_s
+        self._ahead_s = max(ahead_s, self._ahead_s)
+
+    async def curtail(self, sleeps: Sequence[MinerCommand], told: Told) -> frozenset[str]:
+        """Hand these over; returns the miners that the guard has taken, within HAND_OVER_S.
+
+        `told` is called once for each of those. What is not among them may have been taken all the
+        same when the guard did not answer in time; a second Sleep says the same.
+        """
+        client, ahead_s = self._client, self._ahead_s
+        if client is None or ahead_s is None:
+            return frozenset()
+        taken: set[str] = set()
+        begun_s = self._clock.monotonic_s()
+        until_s = begun_s + ahead_s + HAND_OVER_S
+        try:
+            async with asyncio.timeout(HAND_OVER_S):
+                for part in _parts(sleeps):
+                    taken |= await self._hand_over(client, part, until_s, told)
+        except (ChannelError, TimeoutError, msgspec.MsgspecError) as error:
+            said = str(error) or f"no answer within {HAND_OVER_S:g} s"
+            _log.warning("hand_over_failed", miners=len(sleeps), taken=len(taken), error=said)
+        else:
+            took_s = round(self._clock.monotonic_s() - begun_s, 3)
+            _log.info("handed_over", miners=len(sleeps), taken=len(taken), took_s=took_s)
+        return frozenset(taken)
+
+    async def run(self, client: ChannelClient) -> None:
+        """Ask for outcomes for ever while any is open. Raises ChannelError."""
+        self._client, self._ahead_s = client, None
+        self._wanted.clear()
+        try:
+            while True:
+                await self._wanted.wait()
+                await self._collect(client)
+                await asyncio.sleep(COLLECT_S)
+        finally:
+            self._client = None
+
+    async def lose(self) -> None:
+        """The connection has ended: nobody will say what came of those that are open."""
+        lost, self._open = list(self._open.values()), {}
+        if lost:
+            _log.error("guard_lost_with_commands", miners=len(lost))
+        for index, one in enumerate(lost, 1):
+            one.told(one.command, None)
+            if index % _TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _hand_over(
+        self, client: ChannelClient, part: Sequence[MinerCommand], until_s: float, told: Told
+    ) -> set[str]:
+        self._number += 1
+        number = self._number
+        self._wanted.set()
+        ask = Curtail(
+            site_id=self._site_id,
+            epoch=self._epoch,
+            number=number,
+            until_s=until_s,
+            miner_ids=tuple(command.miner_id for command in part),
+        )
+        taken = frozenset((await _asked(client, ask, Taken, HAND_OVER_S)).miner_ids)
+        if self._client is not client:
+            return set()  # lost since: nobody would ask for what came of them
+        opened = {c.miner_id: _Open(number, c, told) for c in part if c.miner_id in taken}
+        self._open |= opened
+        return set(opened)
+
+    async def _collect(self, client: ChannelClient) -> None:
+        while True:
+            number, before = self._number, dict(self._open)
+            ask = Collect(site_id=self._site_id, epoch=self._epoch)
+            page = await _asked(client, ask, Outcomes, _ANSWER_S)
+            for index, line in enumerate(page.lines, 1):
+                one = self._open.get(line.miner_id)
+                if one is not None and one.number == line.number:
+                    del self._open[line.miner_id]
+                    one.told(one.command, line.outcome())
+                if index % _TURN == 0:
+                    await asyncio.sleep(0)
+            if not page.left:
+                await self._give_up(before)
+                if number == self._number:
+                    self._wanted.clear()
+            if not page.left or not page.lines:
+                return
+
+    async def _give_up(self, before: dict[str, _Open]) -> None:
+        """The guard has nothing open: of what it had before it was asked, it knows no more."""
+        lost = [name for name, one in before.items() if self._open.get(name) is one]
+        for name in lost:
+            one = self._open.pop(name)
+            one.told(one.command, None)
+        if lost:
+            _log.error("guard_forgot_commands", miners=len(lost))
+
+
+def _parts(sleeps: Sequence[MinerCommand]) -> Iterator[list[MinerCommand]]:
+    part: list[MinerCommand] = []
+    size = 0
+    for command in sleeps:
+        own = len(command.miner_id.encode()) + 5
+        if part and (size + own > _PART_BYTES_MAX or len(part) == CURTAIL_MINERS_MAX):
+            yield part
+            part, size = [], 0
+        part.append(command)
+        size += own
+    if part:
+        yield part
+
+
+async def _asked(
+    client: ChannelClient, ask: Curtail | Collect, shape: type[T], within_s: float
+) -> T:
+    body = await client.request(msgspec.msgpack.encode(ask), within_s)
+    return msgspec.msgpack.decode(body, type=shape)

@@ -1,0 +1,174 @@
+"""The controller's end of a hand-over, against a real guard: no Sleep is left without a word."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import msgspec
+import pytest
+
+from controller.channel.curtail import Collect, Curtail
+from controller.channel.guard import GuardAsk
+from controller.channel.server import ChannelServer
+from controller.power.decide import MinerCommand
+from controller.site.curtail import HAND_OVER_S
+from controller.site.guarded import GuardLink
+from drivers.contract.commands import Applied, RefusalReason, Refused, Sleep
+from tests.services.guard_ground import Bench, Clock
+from tests.services.test_guard_curtail import Wave
+from tests.services.test_guard_link import rows_of, tick
+from tests.services.test_guard_shedder import Prepared, until
+from tests.unit.power.toy import build
+
+MINERS = 70
+APPLIED = Applied(persistent_writes=1)
+
+
+class Stage:
+    """A guard whose process can be ended and begun anew, and a controller's link to it."""
+
+    def __init__(self, folder):
+        folder.chmod(0o700)
+        self.bench, self.toy = Bench(folder), build(miners=MINERS, firmwares=("whatsminer-v2",))
+        self.bench.send = self.wave = Wave()
+        self.bench.new_miner = lambda name: Prepared(name, self.bench.clock)
+        self.clock = Clock(now_s=5.0)  # its own, as on another host
+        rows = rows_of(self.toy)
+        self.link = GuardLink(self.bench.path, self.toy.site, rows, "one", self.clock)
+        self.told, self.asked, self.deaf = [], [], set()
+        self._server = AsyncExitStack()
+        self._tasks = []
+
+    async def answer(self, body):
+        """The guard's answer; it gives none to those asks that it is deaf to."""
+        ask = msgspec.msgpack.decode(body, type=GuardAsk)
+        self.asked.append(ask)
+        if type(ask) in self.deaf:
+            await asyncio.Event().wait()
+        return await self.bench.guard.answer(body)
+
+    async def begin(self):
+        """The guard's process."""
+        await self._server.enter_async_context(ChannelServer(self.bench.path, self.answer))
+        self._tasks.append(asyncio.create_task(self.bench.shedder.run()))
+
+    async def end(self):
+        """As after `kill -9`: nothing more is said."""
+        await self._server.aclose()
+
+    async def ready(self):
+        """The link is up and every Sleep lies prepared."""
+        self._tasks.append(asyncio.create_task(self.link.run()))
+        tick(self.link, self.toy)
+        await until(self.link.takes_sleeps, "the guard is reached")
+        await until(lambda: self.bench.shedder.ready() == MINERS, "all are prepared")
+
+    async def close(self):
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.wave.may_answer.set()
+        await self.bench.shedder.close()
+        await self.end()
+
+    def sleeps(self):
+        return [
+            MinerCommand(miner_id=name, command=Sleep(), commanded_s=1.0)
+            for name in self.toy.miners
+        ]
+
+    async def curtail(self):
+        """Hand every miner over; returns those that were taken."""
+        return await self.link.curtail(
+            self.sleeps(), lambda command, outcome: self.told.append((command.miner_id, outcome))
+        )
+
+    async def hears(self, outcome):
+        """Wait until every miner's outcome was told, each this one and each once."""
+        await until(lambda: len(self.told) >= MINERS, "all are told")
+        await asyncio.sleep(0.1)
+        assert sorted(self.told) == [(name, outcome) for name in sorted(self.toy.miners)]
+
+
+@pytest.fixture
+async def stage(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr("controller.site.guarded.BEAT_S", 0.05)
+    monkeypatch.setattr("controller.site.guarded._AGAIN_S", 0.05)
+    monkeypatch.setattr("controller.site.curtail.COLLECT_S", 0.02)
+    made = Stage(tmp_path_factory.mktemp("g"))
+    await made.begin()
+    yield made
+    await made.close()
+
+
+async def test_all_are_taken_and_each_is_told_once(stage):
+    await stage.ready()
+    assert await stage.curtail() == frozenset(stage.toy.miners)
+    await stage.hears(APPLIED)
+    assert len(stage.wave.sent) == MINERS
+    collected = len([ask for ask in stage.asked if isinstance(ask, Collect)])
+    await asyncio.sleep(0.3)
+    assert len([ask for ask in stage.asked if isinstance(ask, Collect)]) == collected, (
+        "it does not ask while nothing is open"
+    )
+
+
+async def test_before_a_guard_was_heard_nothing_is_handed_over(stage):
+    assert not stage.link.takes_sleeps()
+    assert await stage.curtail() == frozenset()
+
+
+async def test_a_request_names_the_moment_by_the_guards_own_clock(stage):
+    await stage.ready()
+    await stage.curtail()
+    (ask,) = [ask for ask in stage.asked if isinstance(ask, Curtail)]
+    assert ask.until_s == pytest.approx(stage.bench.clock.now_s + HAND_OVER_S)
+
+
+async def test_a_guard_that_does_not_answer_is_not_waited_for(stage):
+    await stage.ready()
+    stage.deaf = {Curtail}
+    async with asyncio.timeout(5.0):
+        assert await stage.curtail() == frozenset()
+    assert stage.told == []
+    assert not stage.wave.sent
+
+
+async def test_a_lost_guard_leaves_nobody_open(stage):
+    await stage.ready()
+    stage.wave.may_answer.clear()
+    assert len(await stage.curtail()) == MINERS
+    await stage.end()
+    await stage.hears(None)
+    assert await stage.curtail() == frozenset()
+
+
+async def test_a_guard_that_hangs_leaves_nobody_open(stage, monkeypatch):
+    monkeypatch.setattr("controller.site.curtail._ANSWER_S", 0.1)
+    await stage.ready()
+    stage.deaf = {Collect}
+    assert len(await stage.curtail()) == MINERS
+    await stage.hears(None)
+
+
+async def test_a_guard_that_forgot_leaves_nobody_open(stage):
+    await stage.ready()
+    stage.wave.may_answer.clear()
+    assert len(await stage.curtail()) == MINERS
+    stage.bench.guard._curtailments.forget()
+    await stage.hears(None)
+
+
+async def test_a_latched_guard_is_not_asked(stage):
+    await stage.ready()
+    stage.bench.clock.now_s += 20.1
+    stage.bench.guard.step()
+    await until(lambda: not stage.link.takes_sleeps(), "it knows the latch")
+    assert await stage.curtail() == frozenset()
+
+
+async def test_an_expired_login_is_told_as_it_is(stage):
+    await stage.ready()
+    stage.wave.outcome = Refused(reason=RefusalReason.UNAUTHORIZED, detail="stale")
+    await stage.curtail()
+    await until(lambda: len(stage.told) == MINERS, "all are told")
+    assert {outcome for _, outcome in stage.told} == {stage.wave.outcome}
