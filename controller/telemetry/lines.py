@@ -55,7 +55,7 @@ class Form:
         Texts are given raw. None, NaN and infinite values are left out.
         """
         try:
-            whole = all(map(isfinite, numbers))  # type: ignore[arg-type]  # None is a TypeError
+            whole = isfinite(sum(numbers))  # type: ignore[arg-type]  # None is a TypeError
         except TypeError:
             whole = False
         if whole and None not in texts:
@@ -63,17 +63,17 @@ class Form:
         return self._known(numbers, texts)
 
     def _known(self, numbers: tuple[Number, ...], texts: tuple[str | None, ...]) -> str | None:
-        mask = (
-            *(value is not None and isfinite(value) for value in numbers),
-            *(value is not None for value in texts),
-        )
+        known = [value for value in numbers if value is not None]
+        if not isfinite(sum(known)):
+            numbers = tuple([n if n is not None and isfinite(n) else None for n in numbers])
+            known = [value for value in numbers if value is not None]
+        mask = tuple([value is not None for value in (*numbers, *texts)])
         template = self._templates.get(mask)
         if template is None:
             parts = zip(self._numbers + self._texts, mask, strict=True)
             template = ",".join(part for part, known in parts if known)
             self._templates[mask] = template
-        known = [value for value in numbers if value is not None and isfinite(value)]
-        words = [text_value(value) for value in texts if value is not None]
+        words = [text_value(text) for text in texts if text is not None]
         return template % (*known, *words) if template else None
 
 

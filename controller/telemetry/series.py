@@ -4,7 +4,7 @@ An order is written while it is in force and once when it ends; an alarm when it
 every minute between; an event once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from controller.channel.view import AlarmView, MeterView, NodeView, OrderView, SiteImage
@@ -195,13 +195,14 @@ class MinerSeries:
             for name, it in known.items()
         }
 
-    def lines(self, reading: MinerReading, at_ns: int) -> Iterator[Line]:
+    def lines(self, reading: MinerReading, at_ns: int) -> Iterable[Line]:
         """The line of this reading, which was whole at `at_ns`."""
         known = self._known.get(reading.miner_id)
         if known is None:
-            return
+            return ()
         boards_c = [it for it in reading.board_temperatures_c if it is not None]
         fans = reading.fans_rpm
+        faults = reading.faults
         numbers = (
             reported_w(known.miner, reading),
             reading.power_w is None,
@@ -209,17 +210,16 @@ class MinerSeries:
             reading.hashrate_ths,
             reading.hashing,
             reading.chip_temperature_c,
-            max(boards_c, default=None),
+            max(boards_c) if boards_c else None,
             reading.inlet_temperature_c,
-            _whole(min(fans, default=None)),
-            _whole(max(fans, default=None)),
+            _whole(min(fans)) if fans else None,
+            _whole(max(fans)) if fans else None,
             _whole(reading.uptime_s),
-            len(reading.faults),
+            len(faults),
             reading.taken_s - reading.begun_s,
         )
-        fault = reading.faults[0] if reading.faults else None
-        fields = self._form.fields(numbers, (reading.mode, fault))
-        yield from self._stamps.line(self._heads[reading.miner_id], fields, at_ns)
+        fields = self._form.fields(numbers, (reading.mode, faults[0] if faults else None))
+        return self._stamps.line(self._heads[reading.miner_id], fields, at_ns)
 
 
 def _whole(value: int | None) -> int | None:

@@ -31,11 +31,12 @@ Real replies arrive in a few segments, while a peer that drips brackets would ma
 parse of all the bytes before it.
 """
 _READ_BYTES = 65_536
-_TURN_EVENTS_MAX = 64
+_TURN_EVENTS_MAX = 32
 """Sockets served before the event loop has its turn again."""
 _SWEEP_S = 0.05
 """How often passed deadlines are looked for: by so much an exchange may cost more than its own."""
 _ADDRESSES_MAX = 65_536
+_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 _WATCHED = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
 _BROKEN = select.EPOLLERR | select.EPOLLHUP
 
@@ -48,6 +49,9 @@ class SocketTcpJson:
         """Connections begun so far."""
         self._poller = select.epoll()
         self._open: dict[int, _Exchange] = {}
+        self._late: dict[int, set[_Exchange]] = {}
+        """Those under way, by the sweep that finds their deadline passed."""
+        self._swept = 0
         self._sweep: asyncio.TimerHandle | None = None
 
     async def exchange(
@@ -60,13 +64,13 @@ class SocketTcpJson:
         case.
         """
         loop = asyncio.get_running_loop()
-        exchange = _Exchange(loop.create_future(), endpoint, request, bytes_max)
-        exchange.deadline(loop.time(), deadline_s)
+        until_s = loop.time() + deadline_s
+        exchange = _Exchange(loop.create_future(), endpoint, request, deadline_s, bytes_max)
         try:
             place = _literal(endpoint.host, endpoint.port)
             if place is None:
                 place = await _resolved(loop, endpoint, deadline_s)
-            self._begin(loop, exchange, *place)
+            self._begin(loop, exchange, until_s, *place)
             reply = await exchange.reply
         except TimeoutError:
             exchange.give_up()
@@ -83,19 +87,24 @@ class SocketTcpJson:
         self,
         loop: asyncio.AbstractEventLoop,
         exchange: "_Exchange",
+        until_s: float,
         family: int,
         address: tuple[Any, ...],
     ) -> None:
-        link = exchange.link = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        # The C type: the class around it costs as much again, and offers what is not used here.
+        link = exchange.link = socket.SocketType(family, _STREAM)
         self.opened += 1
         code = link.connect_ex(address)
         if code not in {0, errno.EINPROGRESS}:
             raise OSError(code, os.strerror(code))
         if not self._open:
+            self._swept = int(loop.time() / _SWEEP_S)
             loop.add_reader(self._poller.fileno(), self._turn)
             self._sweep = loop.call_later(_SWEEP_S, self._give_up_late, loop)
         number = link.fileno()
         self._open[number] = exchange
+        exchange.sweep = max(int(until_s / _SWEEP_S), self._swept) + 1
+        self._late.setdefault(exchange.sweep, set()).add(exchange)
         self._poller.register(number, _WATCHED)
 
     def _turn(self) -> None:
@@ -105,20 +114,24 @@ class SocketTcpJson:
                 exchange.advance(events)
 
     def _give_up_late(self, loop: asyncio.AbstractEventLoop) -> None:
-        """One timer for all: one for each exchange costs more than to look at all of them."""
-        now_s = loop.time()
-        for exchange in self._open.values():
-            if exchange.until_s <= now_s:
+        """One timer for all: one for each exchange costs more than the rest of it."""
+        for sweep in range(self._swept + 1, int(loop.time() / _SWEEP_S) + 1):
+            self._swept = sweep
+            for exchange in self._late.pop(sweep, ()):
                 exchange.give_up()
         self._sweep = loop.call_later(_SWEEP_S, self._give_up_late, loop)
 
     def _close(self, loop: asyncio.AbstractEventLoop, exchange: "_Exchange") -> None:
         if exchange.link is None:
             return
-        if self._open.pop(exchange.link.fileno(), None) is not None and not self._open:
-            loop.remove_reader(self._poller.fileno())
-            if self._sweep is not None:
-                self._sweep.cancel()
+        if self._open.pop(exchange.link.fileno(), None) is not None:
+            if (late := self._late.get(exchange.sweep)) is not None:
+                late.discard(exchange)
+            if not self._open:
+                self._late.clear()
+                loop.remove_reader(self._poller.fileno())
+                if self._sweep is not None:
+                    self._sweep.cancel()
         exchange.link.close()  # which takes it out of the epoll as well
 
 
@@ -139,7 +152,7 @@ class _Exchange:
         "_unsent",
         "link",
         "reply",
-        "until_s",
+        "sweep",
     )
 
     def __init__(
@@ -147,11 +160,14 @@ class _Exchange:
         reply: "asyncio.Future[bytes | DeviceError]",
         endpoint: Endpoint,
         request: bytes,
+        deadline_s: float,
         bytes_max: int,
     ) -> None:
         self.reply = reply
-        self.link: socket.socket | None = None
+        self.link: socket.SocketType | None = None
+        self.sweep = 0
         self._endpoint = endpoint
+        self._deadline_s = deadline_s
         self._unsent = request
         self._bytes_max = bytes_max
         self._received = bytearray()
@@ -161,11 +177,6 @@ class _Exchange:
     def unreachable(self, detail: str, *, connected: bool) -> Unreachable:
         """The error of this exchange."""
         return Unreachable(self._endpoint.device, self._operation, detail, connected=connected)
-
-    def deadline(self, now_s: float, deadline_s: float) -> None:
-        """Set it, by the loop's clock."""
-        self._deadline_s = deadline_s
-        self.until_s = now_s + deadline_s
 
     def give_up(self) -> None:
         """The deadline has passed."""
@@ -200,13 +211,16 @@ class _Exchange:
         connected = code in {0, errno.ECONNRESET, errno.EPIPE}
         self._end(self.unreachable(os.strerror(code) if code else "closed", connected=connected))
 
-    def _receive(self, link: socket.socket) -> None:
+    def _receive(self, link: socket.SocketType) -> None:
         while not self.reply.done():
             data = link.recv(_READ_BYTES)
             if not data:
                 self._over("the peer closed without a reply")
                 return
             end = data.find(b"\0")
+            if end >= 0 and not self._received and end <= self._bytes_max:
+                self._end(data[:end].rstrip())  # the usual case: all of it at once
+                return
             self._received += data if end < 0 else data[:end]
             if len(self._received) > self._bytes_max:
                 detail = f"reply larger than {self._bytes_max} bytes"

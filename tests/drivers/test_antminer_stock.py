@@ -274,3 +274,52 @@ def test_a_cancelled_command_leaves_the_driver_usable(web, driver, virtually) ->
         return await driver.apply(Wake(raw_mode="2"))
 
     assert isinstance(virtually(run()), Applied)
+
+
+def test_the_configuration_is_read_again_when_it_can_have_changed(
+    web, device_of, clock, virtually
+) -> None:
+    """Who stores another one at the miner's page makes it restart."""
+    live: dict[str, Any] = {"GHS 5s": 110_000.0, "Elapsed": 1_000}
+
+    def stats(host: str, port: int, request: bytes) -> Answer:
+        return Answer(body=json.dumps({"STATUS": [{"STATUS": "S"}], "STATS": [live]}).encode())
+
+    asked: list[str] = []
+
+    def handle(host: str, port: int, question: HttpQuestion) -> HttpAnswer:
+        asked.append(question.path)
+        return web.handle(host, port, question)
+
+    driver = AntminerStock(
+        device_of("antminer-stock", "Antminer S19 Pro"),
+        tcp=MemoryTcpJson(stats),
+        http=MemoryHttp(handle),
+        clock=clock,
+    )
+
+    async def reads_config(hashrate_ghs: float, uptime_s: int | None) -> bool:
+        await asyncio.sleep(5.0)
+        live.update({"GHS 5s": hashrate_ghs, "Elapsed": uptime_s})
+        before = asked.count(codec.CONFIG_PATH)
+        await driver.read()
+        return asked.count(codec.CONFIG_PATH) > before
+
+    async def play() -> None:
+        assert await reads_config(110_000.0, 1_005)
+        assert not await reads_config(109_000.0, 1_010)
+        assert await reads_config(0.0, 1_015), "hashing ended"
+        assert not await reads_config(0.0, 1_020)
+        assert await reads_config(110_000.0, 1_025), "hashing began"
+        assert await reads_config(110_000.0, 3), "it restarted"
+        assert not await reads_config(110_000.0, 8)
+        assert not await reads_config(110_000.0, None), "no uptime proves nothing"
+        await asyncio.sleep(300.0)
+        assert await reads_config(110_000.0, 318), "five minutes"
+        web.config.pop("pools")
+        assert await reads_config(0.0, 323)
+        assert not await reads_config(0.0, 328)
+        await asyncio.sleep(60.0)
+        assert await reads_config(0.0, 393), "a minute after one that could not be read"
+
+    virtually(play())

@@ -284,7 +284,7 @@ def test_slow_parts_are_not_asked_again_within_a_minute(
         asked
         == {
             "antminer-stock": ["stats"],
-            "whatsminer-v2": ["status", "summary"],
+            "whatsminer-v2": ["summary"],
             "luxos": ["config+summary+power+temps+fans+stats+atm"],
             "braiins": ["summary+temps+fans+tunerstatus"],
         }[firmware]

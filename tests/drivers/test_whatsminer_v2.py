@@ -284,3 +284,40 @@ def test_a_sealed_answer_of_nonsense_is_an_error(sealed) -> None:
     token = cipher.derive_token(codec.content(json.dumps(TOKEN_REPLY).encode()), "admin")
     with pytest.raises(ReplyError):
         codec.decode_answer(token, json.dumps({"enc": sealed}).encode())
+
+
+def test_whether_it_is_off_is_asked_while_it_does_not_hash(miner, driver, virtually) -> None:
+    """What cannot be joined costs a connection: it is asked only when it can have changed."""
+    status_asked: list[str] = []
+
+    def tcp(host: str, port: int, request: bytes) -> Answer:
+        if b'"status"' in request:
+            status_asked.append(request.decode())
+        return miner.tcp(host, port, request)
+
+    driver._tcp = MemoryTcpJson(tcp)
+
+    async def reads(hashrate: float, *, off: bool, after_s: float = 5.0) -> list[WorkMode | None]:
+        miner.summary["SUMMARY"][0]["HS RT"] = hashrate
+        miner.status["mineroff"] = str(off).lower()
+        modes = []
+        for _ in range(3):
+            await asyncio.sleep(after_s)
+            modes.append((await driver.read()).mode)
+        return modes
+
+    async def play() -> None:
+        assert await reads(1e8, off=False) == [WorkMode.NORMAL] * 3
+        assert len(status_asked) == 1
+        assert await reads(0.0, off=True) == [WorkMode.SLEEP] * 3
+        assert len(status_asked) == 4, "in every read while it does not hash"
+        assert await reads(1e8, off=False) == [WorkMode.NORMAL] * 3
+        assert len(status_asked) == 5, "once to see that it is on again"
+        await driver.apply(LimitPower(power_w=2_000.0))
+        before = len(status_asked)
+        await driver.read()
+        assert len(status_asked) == before + 1, "after a command"
+        await reads(1e8, off=False, after_s=61.0)
+        assert len(status_asked) == before + 4, "and once a minute"
+
+    virtually(play())

@@ -31,6 +31,7 @@ RAW_SLEEP = "1"
 2 and 3 are read as high and low by some and as low by others.
 """
 
+_MODES = {RAW_NORMAL: WorkMode.NORMAL, RAW_SLEEP: WorkMode.SLEEP}
 _REQUIRED_KEYS = ("pools", "bitmain-fan-ctrl", "bitmain-fan-pwm")
 _FREQUENCY_LEVEL_KEYS = ("freq-level", "bitmain-freq-level")
 _POOLS_MAX = 16
@@ -61,12 +62,9 @@ class Config:
     """The whole stored configuration. `values` is exactly what was read."""
 
     values: Mapping[str, Any]
+    raw_modes: frozenset[str]
+    """The distinct values of the mode keys that are there."""
     pool_urls: tuple[str, ...]
-
-    @property
-    def raw_modes(self) -> frozenset[str]:
-        """The distinct values of the mode keys that are there."""
-        return frozenset(_raw_mode(self.values[key]) for key in MODE_KEYS if key in self.values)
 
     @property
     def raw_mode(self) -> str | None:
@@ -77,7 +75,7 @@ class Config:
     @property
     def mode(self) -> WorkMode | None:
         """Normal or sleep; None for every digit on which sources disagree."""
-        return {RAW_NORMAL: WorkMode.NORMAL, RAW_SLEEP: WorkMode.SLEEP}.get(self.raw_mode or "")
+        return _MODES.get(self.raw_mode or "")
 
     @property
     def has_both_keys(self) -> bool:
@@ -159,10 +157,11 @@ def decode_config(body: bytes) -> Config:
         raise ReplyError(f"configuration without {', '.join(missing)}")
     if not any(key in values for key in MODE_KEYS):
         raise ReplyError(f"configuration without {' or '.join(MODE_KEYS)}")
-    for key in MODE_KEYS:
-        if key in values:
-            _raw_mode(values[key])
-    return Config(values=values, pool_urls=_pool_urls(values["pools"]))
+    return Config(
+        values=values,
+        raw_modes=frozenset(_raw_mode(values[key]) for key in MODE_KEYS if key in values),
+        pool_urls=_pool_urls(values["pools"]),
+    )
 
 
 def encode_config(config: Config, raw_mode: str) -> bytes:

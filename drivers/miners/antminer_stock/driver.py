@@ -1,7 +1,8 @@
 """One stock Antminer.
 
-    read    4028 `stats`: one request. Every minute also the stored configuration (mode and pools),
-            once an hour who it is.
+    read    4028 `stats`: one request. Every five minutes, and at once when it has restarted or
+            hashing begins or ends, the stored configuration too (mode and pools), once an hour who
+            it is.
     apply   read the configuration ─▶ refuse unless whole ─▶ write it with the new mode ─▶
             read back and compare
 
@@ -50,7 +51,12 @@ CHALLENGE_LIFE_S = 300.0
 _RPC_PORT = 4028
 _HTTP_PORT = 80
 _REPLY_BYTES_MAX = 262_144
-_CONFIG_PERIOD_S = 60.0
+_CONFIG_PERIOD_S = 300.0
+"""Whoever stores another configuration at the miner's page makes it restart, and that is seen."""
+_CONFIG_AGAIN_S = 60.0
+"""After a reading of it that failed."""
+_RESTART_S_MIN = 5.0
+"""Its start lies later than it did by at least this: it restarted. Less is rounding and delay."""
 _IDENTITY_PERIOD_S = 3_600.0
 
 
@@ -81,6 +87,8 @@ class AntminerStock:
         self._config: codec.Config | None = None
         self._config_period_s = own_period_s(device.miner_id, _CONFIG_PERIOD_S)
         self._config_due_s = 0.0
+        self._hashing: bool | None = None
+        self._started_s: float | None = None
         self._identity: codec.Identity | None = None
         self._identity_due_s = 0.0
         self._challenge: Mapping[str, str] = {}
@@ -94,9 +102,11 @@ class AntminerStock:
         rate_ths = stats.hashrate_ths
         if rate_ths is None:
             rate_ths = await self._ask("summary", codec.decode_summary_hashrate_ths, until_s)
+        hashing = None if rate_ths is None else rate_ths > 0.0
+        if self._may_differ(hashing, stats.uptime_s):
+            self._config_due_s = 0.0
         faults = await self._refresh(until_s)
         config, identity = self._config, self._identity
-        hashing = None if rate_ths is None else rate_ths > 0.0
         if rate_ths is None and config is not None and config.mode is WorkMode.SLEEP:
             # Asleep, some builds answer with empty lists: no rate at all and the mode that explains
             # it.
@@ -272,6 +282,17 @@ class AntminerStock:
     async def _read_config(self, until_s: float) -> codec.Config:
         return await self._get(codec.CONFIG_PATH, codec.decode_config, until_s)
 
+    def _may_differ(self, hashing: bool | None, uptime_s: int | None) -> bool:
+        """Tell whether the stored configuration may be another than the one that was read: hashing
+        began or ended, or the miner restarted.
+        """
+        hashed, self._hashing = self._hashing, hashing
+        if uptime_s is None:
+            return hashed is not hashing
+        started_s, self._started_s = self._started_s, self._clock.monotonic_s() - uptime_s
+        restarted = started_s is not None and self._started_s > started_s + _RESTART_S_MIN
+        return restarted or hashed is not hashing
+
     async def _refresh(self, until_s: float) -> tuple[str, ...]:
         """Read the slow parts when they are due.
 
@@ -285,6 +306,7 @@ class AntminerStock:
             try:
                 self._config = await self._read_config(until_s)
             except DeviceError as error:
+                self._config_due_s = now_s + _CONFIG_AGAIN_S
                 faults.append(f"configuration unreadable: {error.detail}")
         if now_s >= self._identity_due_s and not faults:
             self._identity_due_s = now_s + _IDENTITY_PERIOD_S

@@ -1,7 +1,8 @@
 """One WhatsMiner with API version 2.
 
-    read    `status` and `summary` (`status` cannot be joined with another). Every minute also pools
-            and error codes, once an hour the model and build.
+    read    `summary`, and `status`, which cannot be joined with another: in every read while it
+            does not hash, else once a minute and after a command. Every minute also pools and error
+            codes, once an hour the model and build.
     apply   Sleep: power_off · Wake: mode, power_on and percentage, where they differ ·
             LimitPower: set_power_pct
 
@@ -75,6 +76,8 @@ class WhatsminerV2:
         self._token: cipher.Token | None = None
         self._token_until_s = 0.0
         self._is_applying = False
+        self._status: codec.Status | None = None
+        self._status_due_s = 0.0
         self._model: str | None = None
         self._build: str | None = None
         self._identity_due_s = 0.0
@@ -87,8 +90,7 @@ class WhatsminerV2:
         """Read the live values. Raises DeviceError; costs at most the profile's read deadline."""
         begun_s = self._clock.monotonic_s()
         until_s = begun_s + self._device.profile.read_deadline_s
-        status = await self._ask("status", codec.decode_status, until_s)
-        summary = await self._summary(status, until_s)
+        summary, status = await self._live(until_s)
         faults = await self._refresh(until_s)
         rate_ths = summary.hashrate_ths
         hashing = None if rate_ths is None else rate_ths > 0.0
@@ -129,6 +131,7 @@ class WhatsminerV2:
             return refused_by(error)
         finally:
             self._is_applying = False
+            self._status = None
 
     async def prepare(self) -> SleepFrame:
         """Seal a Sleep with a token that lasts; see `drivers.contract.frames.FrameMaker`."""
@@ -226,14 +229,27 @@ class WhatsminerV2:
         self._token, self._token_until_s = token, now_s + TOKEN_LIFE_S
         return token, True
 
-    async def _summary(self, status: codec.Status, until_s: float) -> codec.Summary:
+    async def _live(self, until_s: float) -> tuple[codec.Summary, codec.Status]:
+        """Return what it does, and whether its hashboards are off.
+
+        They are on while it hashes, so that is not asked each time.
+        """
+        refused = None
+        summary = codec.Summary()
         try:
-            return await self._ask("summary", codec.decode_summary, until_s)
-        except DeviceRefused:
+            summary = await self._ask("summary", codec.decode_summary, until_s)
+        except DeviceRefused as error:
             # With the hashboards off some builds have no mining process that could answer.
-            if status.is_off:
-                return codec.Summary()
-            raise
+            refused = error
+        status, now_s = self._status, self._clock.monotonic_s()
+        hashes = (summary.hashrate_ths or 0.0) > 0.0
+        if status is None or status.is_off or not hashes or now_s >= self._status_due_s:
+            self._status = None
+            status = await self._ask("status", codec.decode_status, until_s)
+            self._status, self._status_due_s = status, now_s + self._details_period_s
+        if refused is not None and not status.is_off:
+            raise refused
+        return summary, status
 
     async def _refresh(self, until_s: float) -> tuple[str, ...]:
         """Read the slow parts when they are due.
