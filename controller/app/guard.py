@@ -17,6 +17,7 @@ from controller.config.load import SiteConfig
 from controller.config.problems import ConfigError, Problem
 from controller.config.schema import GuardSection
 from controller.guard.desk import Guard
+from controller.guard.heartbeat import Heartbeat
 from controller.guard.holding import Holding
 from controller.guard.shedder import SendWave, Shedder
 from controller.guard.store import Store
@@ -30,6 +31,8 @@ from drivers.profiles import Catalogue, ProfileError, load_catalogue
 from drivers.registry import JUDGES, MINERS, Wires, build_miner, drives_by_pyasic
 from drivers.transport.grpc import SocketGrpc
 from drivers.transport.http import SocketHttp
+from drivers.transport.modbus import SocketModbus
+from drivers.transport.ports import Endpoint
 from drivers.transport.tcp_json import SocketTcpJson
 from drivers.transport.wave import send_wave
 
@@ -53,7 +56,8 @@ async def run(config: SiteConfig) -> None:
     Raises ConfigError, StoreError, ChannelError with a sentence for people.
     """
     section, clock = guard_section(config), SystemClock()
-    http = SocketHttp()
+    http, modbus = SocketHttp(), SocketModbus()
+    heartbeat = _heartbeat(section, modbus, clock)
     shedder = Shedder(_sender(), clock)
     site_id = config.file.site.id
     store = Store(config.state_dir / "guard", site_id)
@@ -67,6 +71,7 @@ async def run(config: SiteConfig) -> None:
         Holding(site_id, read_hold_keys(config), store, clock),
         _Builder(read_logins(config), load_catalogue(), http, clock).build,
         clock,
+        heartbeat,
     )
     try:
         async with (
@@ -79,9 +84,27 @@ async def run(config: SiteConfig) -> None:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(guard.run())
                 tasks.create_task(shedder.run())
+                if heartbeat is not None:
+                    tasks.create_task(heartbeat.run())
     finally:
         await shedder.close()
+        await modbus.close()
         await http.close()
+
+
+def _heartbeat(section: GuardSection, modbus: SocketModbus, clock: SystemClock) -> Heartbeat | None:
+    relay = section.heartbeat
+    if relay is None:
+        return None
+    return Heartbeat(
+        modbus,
+        Endpoint(device="relay", host=relay.host, port=relay.port),
+        unit_id=relay.unit_id,
+        coil=relay.coil,
+        period_s=relay.period_s,
+        grace_s=relay.grace_s,
+        clock=clock,
+    )
 
 
 class _Builder:

@@ -146,6 +146,15 @@ class HoldView(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str
 
 
+class RelayView(msgspec.Struct, frozen=True, kw_only=True):
+    """The beats for a relay. `took_ago_s`: since it took one, None before the first; `still`: why
+    none leaves now, None while they do.
+    """
+
+    took_ago_s: float | None
+    still: str | None
+
+
 class GuardImage(msgspec.Struct, frozen=True, kw_only=True):
     """The guard at this moment. Unknown is None.
 
@@ -155,6 +164,7 @@ class GuardImage(msgspec.Struct, frozen=True, kw_only=True):
     `uncovered`: those that no driver of the guard can command. `ladder_wanted`: it has not the
     ladder that the last beat named. `now_s`: its CLOCK_MONOTONIC. `curtailed`: commands that it
     has sent for controllers since it began; `curtailing`: those of them that are not answered.
+    `relay`: None without one.
     """
 
     site_id: str
@@ -163,6 +173,7 @@ class GuardImage(msgspec.Struct, frozen=True, kw_only=True):
     silence_max_s: float
     latch: LatchView | None
     hold: HoldView | None
+    relay: RelayView | None
     ladder: str | None
     ladder_age_s: float | None
     entries: int

@@ -160,6 +160,11 @@ def _lines(image: GuardImage) -> list[str]:
         f"shed        {image.asleep} asleep, {image.under_way} under way, {image.failed} failed"
     )
     lines.append(f"curtailed   {image.curtailed} for the controller, {image.curtailing} under way")
+    if image.relay is not None:
+        took = image.relay.took_ago_s
+        ago = "no beat yet" if took is None else f"took a beat {took:.1f} s ago"
+        still = "" if image.relay.still is None else f"; STILL: {image.relay.still}"
+        lines.append(f"relay       {ago}{still}")
     return [*lines, *(f"ALARM       {alarm}" for alarm in image.alarms)]
 
 

@@ -233,6 +233,21 @@ class HoldKeySection(Section):
     issuer: Name
 
 
+class HeartbeatSection(Section):
+    """`[guard.heartbeat]`: a relay or PLC that drops the miners' contactor when its beats stop.
+
+    The guard alternates `coil` (counted from 0, function code 5) every `period_s`. After a trip it
+    stops when, `grace_s` after the curve's end, miners that should sleep still draw too much.
+    """
+
+    host: Host
+    port: Port = 502
+    unit_id: Annotated[Whole, Field(ge=0, le=255)] = 1
+    coil: Annotated[Whole, Field(ge=0, le=65_535)]
+    period_s: Annotated[Number, Field(ge=0.1, le=10)] = 1.0
+    grace_s: SecondsOrZero = 60.0
+
+
 class GuardSection(Section):
     """`[guard]`: the second process, and the load that may stand when `naryn run` is silent.
 
@@ -245,6 +260,7 @@ class GuardSection(Section):
     failsafe_kw: Kilowatts = 0.0
     host: Host = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65_535)] = 8443
+    heartbeat: HeartbeatSection | None = None
     hold_key: tuple[HoldKeySection, ...] = Field(default=(), max_length=64)
 
 

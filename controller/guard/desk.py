@@ -29,11 +29,20 @@ from controller.channel.guard import (
 )
 from controller.clock import SiteClock
 from controller.guard.curtail import Curtailments
+from controller.guard.heartbeat import Heartbeat
 from controller.guard.holding import Holding
-from controller.guard.ladder import to_shed
+from controller.guard.ladder import overdue_w, to_shed
 from controller.guard.shedder import Shedder
 from controller.guard.store import Store, StoreError
-from controller.guard.watch import Latch, Watch, heard, limit_w, looked, released
+from controller.guard.watch import (
+    Latch,
+    Watch,
+    heard,
+    limit_w,
+    looked,
+    released,
+    walked_ago_s,
+)
 from controller.power.site import FailsafeCurve
 from drivers.contract.devices import MinerDriver
 
@@ -64,7 +73,9 @@ class Guard:
         holding: Holding,
         build: Build,
         clock: SiteClock,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
+        """`heartbeat`: for a site whose relay waits for one."""
         self._site_id = site_id
         self._curve = curve
         self._store = store
@@ -73,6 +84,8 @@ class Guard:
         self._holding = holding
         self._build = build
         self._clock = clock
+        self._heartbeat = heartbeat
+        self._began_s = clock.monotonic_s()
         self._watch = Watch(heard_s=clock.monotonic_s())
         self._was_heard = False
         self._ladder: Ladder | None = None
@@ -101,7 +114,10 @@ class Guard:
         except StoreError as error:
             self._fault("latch", str(error))
             latch = Latch(
-                tripped_at=self._clock.utc(), start_w=self._curve.value_w, silent_from_s=None
+                tripped_at=self._clock.utc(),
+                start_w=self._curve.value_w,
+                silent_from_s=None,
+                fell=True,  # a contactor that had fallen must not come back for a damaged file
             )
         if latch is not None:
             self._shedder.look_first()
@@ -156,6 +172,7 @@ class Guard:
             silence_max_s=self._curve.hold_s,
             latch=latch,
             hold=self._holding.view(now_s),
+            relay=None if self._heartbeat is None else self._heartbeat.view(),
             ladder=self._ladder_sha256,
             ladder_age_s=None if self._ladder_s is None else now_s - self._ladder_s,
             entries=0 if ladder is None else len(ladder.entries),
@@ -181,6 +198,8 @@ class Guard:
         """Look and shed for ever."""
         while True:
             self.step()
+            if self._heartbeat is not None:
+                self._heartbeat.feed(self._still(self._heartbeat.grace_s))
             await asyncio.sleep(STEP_S)
 
     def step(self) -> None:
@@ -202,11 +221,33 @@ class Guard:
         self._watch = watch
         self._curtailments.trip()
         _log.critical("watchdog_tripped", silent_s=self._curve.hold_s, load_w=latch.start_w)
+        self._keep(latch)
+
+    def _keep(self, latch: Latch) -> None:
         try:
             self._store.save_latch(latch)
             self._faults.pop("latch", None)
         except StoreError as error:
             self._fault("latch", str(error))  # the load cannot wait for a disk
+
+    def _still(self, grace_s: float) -> str | None:
+        """Why the relay gets no beat; None while it may."""
+        latch, ladder = self._watch.latch, self._ladder
+        if ladder is None:
+            return "there is no ladder, so nobody could be put to sleep"
+        now_s = self._clock.monotonic_s()
+        walked_s = walked_ago_s(self._watch, self._began_s, now_s, self._curve)
+        limit = limit_w(self._watch, now_s, self._curve)
+        if latch is None or walked_s is None or limit is None:
+            return None
+        asleep = {entry.miner_id for entry in self._shedder.shed()}
+        over_w = overdue_w(ladder, limit, asleep)
+        if not latch.fell and walked_s > grace_s and over_w > 0.0:
+            latch = replace(latch, fell=True)
+            self._watch = replace(self._watch, latch=latch)
+            _log.critical("contactor_falls", over_w=round(over_w))
+            self._keep(latch)
+        return "miners did not go to sleep, so the contactor must fall" if latch.fell else None
 
     def _hear(self, beat: Beat) -> None:
         self._believe(beat.epoch)
@@ -324,6 +365,8 @@ class Guard:
 
     def _alarms(self, now_s: float) -> list[str]:
         alarms = [*self._faults.values(), *self._holding.alarms(now_s)]
+        if self._heartbeat is not None:
+            alarms += self._heartbeat.alarms()
         if self._ladder is None:
             alarms.append(
                 "no ladder: this guard can put nobody to sleep until `naryn run` gives one"

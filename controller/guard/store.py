@@ -35,6 +35,7 @@ class _LatchFile(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     tripped_at: datetime
     start_w: float
+    fell: bool = False
 
 
 class _HoldFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,11 +87,18 @@ class Store:
             return None
         mend = "the guard stays latched; `naryn guard release` ends that and removes it"
         found = _decode(self._latch, body, _LatchFile, mend)
-        return Latch(tripped_at=found.tripped_at, start_w=found.start_w, silent_from_s=None)
+        return Latch(
+            tripped_at=found.tripped_at,
+            start_w=found.start_w,
+            silent_from_s=None,
+            fell=found.fell,
+        )
 
     def save_latch(self, latch: Latch) -> None:
         """Raises StoreError."""
-        stored = _LatchFile(version=VERSION, tripped_at=latch.tripped_at, start_w=latch.start_w)
+        stored = _LatchFile(
+            version=VERSION, tripped_at=latch.tripped_at, start_w=latch.start_w, fell=latch.fell
+        )
         _write(self._latch, msgspec.msgpack.encode(stored))
 
     def clear_latch(self) -> None:

@@ -19,12 +19,14 @@ from controller.power.site import FailsafeCurve
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latch:
     """A trip. `silent_from_s` (CLOCK_MONOTONIC) is None when it happened in an earlier run of the
-    guard: its age is then unknown, and the curve counts as walked to its end.
+    guard: its age is then unknown, and the curve counts as walked to its end. `fell`: the beats for
+    the relay have stopped, so that its contactor falls; they stay so until a release.
     """
 
     tripped_at: datetime
     start_w: float
     silent_from_s: float | None
+    fell: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,17 @@ def limit_w(watch: Watch, now_s: float, curve: FailsafeCurve) -> float | None:
     if watch.latch.silent_from_s is None:
         return min(start_w, curve.value_w)
     return failsafe_w(start_w, now_s - watch.latch.silent_from_s, curve)
+
+
+def walked_ago_s(watch: Watch, began_s: float, now_s: float, curve: FailsafeCurve) -> float | None:
+    """For how long a latched curve has been at its end, negative before; None while nothing is
+    latched. `began_s`: the guard's own start, which a latch of an earlier run counts from.
+    """
+    if watch.latch is None:
+        return None
+    if watch.latch.silent_from_s is None:
+        return now_s - began_s
+    return now_s - watch.latch.silent_from_s - curve.hold_s - curve.decay_s
 
 
 def released(watch: Watch, now_s: float, curve: FailsafeCurve) -> Watch | str:

@@ -14,7 +14,7 @@ says why a connection failed. So:
 import asyncio
 import logging
 import struct
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pymodbus.client import AsyncModbusTcpClient
@@ -27,6 +27,7 @@ from drivers.transport.ports import Endpoint
 WORDS_MAX = 125
 """Most registers in one request of function 3 or 4 (Modbus application protocol 1.1b3, §6.3)."""
 
+_WRITE_COIL = 5
 _HEADER = struct.Struct(">HHHB")
 _REQUEST = struct.Struct(">HHHBBHH")
 _LIBRARY_TIMEOUT_S = 60.0  # ours always strikes first; pymodbus must never be given None
@@ -51,12 +52,13 @@ def exception_text(code: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The request that is outstanding on a connection."""
+    """The request that is outstanding on a connection. `echo`: the reply that repeats a write."""
 
     transaction: int
     unit_id: int
     function: int
-    count: int
+    count: int = 0
+    echo: bytes | None = None
 
 
 def frame_fault(data: bytes, asked: Asked) -> str | None:
@@ -89,6 +91,9 @@ def _body_fault(body: bytes, length: int, asked: Asked) -> str | None:
         fault = f"an exception reply of {length} bytes in place of 2" if length != 2 else None
     elif body[0] != asked.function:
         fault = f"reply to function {body[0]} in place of {asked.function}"
+    elif asked.echo is not None:
+        said = f"{body.hex()} of {length} bytes in place of {asked.echo.hex()}"
+        fault = None if length == len(asked.echo) and asked.echo.startswith(body) else said
     elif length != 2 + 2 * asked.count:
         fault = f"a reply of {length} bytes in place of {2 + 2 * asked.count}"
     elif len(body) > 1 and body[1] != 2 * asked.count:
@@ -118,7 +123,8 @@ class _Line:
         """Note what goes out; let nothing in that is not the awaited reply."""
         if sending:
             transaction, _, _, unit_id, function, _, count = _REQUEST.unpack(data)
-            self.asked, self.answered = Asked(transaction, unit_id, function, count), False
+            echo = data[_HEADER.size :] if function == _WRITE_COIL else None
+            self.asked, self.answered = Asked(transaction, unit_id, function, count, echo), False
             return data
         fault: str | None = "bytes that no request asked for"
         if self.asked is not None:
@@ -169,8 +175,37 @@ class SocketModbus:
 
         Raises ValueError for a request that Modbus cannot carry.
         """
-        _check(unit_id, function, address, count, timeout_s)
+        if function not in {3, 4}:
+            raise ValueError(f"function {function}: registers are read with function 3 or 4")
+        _check(unit_id, address, count, timeout_s)
         operation = f"read {count} registers at {address} (function {function}, unit {unit_id})"
+
+        def ask(client: AsyncModbusTcpClient) -> Awaitable[ModbusPDU]:
+            read = client.read_holding_registers if function == 3 else client.read_input_registers
+            return read(address, count=count, device_id=unit_id)
+
+        return tuple((await self._exchange(endpoint, operation, ask, timeout_s)).registers)
+
+    async def write_coil(
+        self, endpoint: Endpoint, *, unit_id: int, address: int, on: bool, timeout_s: float
+    ) -> None:
+        """See the port. Raises ValueError for a request that Modbus cannot carry."""
+        _check(unit_id, address, 1, timeout_s)
+        operation = f"write coil {address} (unit {unit_id})"
+
+        def ask(client: AsyncModbusTcpClient) -> Awaitable[ModbusPDU]:
+            return client.write_coil(address, on, device_id=unit_id)
+
+        await self._exchange(endpoint, operation, ask, timeout_s)
+
+    async def _exchange(
+        self,
+        endpoint: Endpoint,
+        operation: str,
+        ask: Callable[[AsyncModbusTcpClient], Awaitable[ModbusPDU]],
+        timeout_s: float,
+    ) -> ModbusPDU:
+        """One request on the endpoint's connection and its reply, within one deadline."""
         key = (endpoint.host, endpoint.port)
         where = f"{endpoint.host}:{endpoint.port}"
         turn = self._turns.setdefault(key, asyncio.Lock())
@@ -181,10 +216,7 @@ class SocketModbus:
                 line, client = await self._line(key)
                 stage, connected = "no reply", True
                 line.device, line.operation = endpoint.device, operation
-                read = (
-                    client.read_holding_registers if function == 3 else client.read_input_registers
-                )
-                reply = await _answer(line, read(address, count=count, device_id=unit_id))
+                reply = await _answer(line, ask(client))
         except TimeoutError:
             detail = f"{where}: {stage} within {timeout_s:g} s"
             raise Unreachable(endpoint.device, operation, detail, connected=connected) from None
@@ -193,7 +225,7 @@ class SocketModbus:
             raise Unreachable(endpoint.device, operation, detail, connected=connected) from error
         if reply.isError():
             raise DeviceRefused(endpoint.device, operation, exception_text(reply.exception_code))
-        return tuple(reply.registers)
+        return reply
 
     async def _line(self, key: tuple[str, int]) -> tuple[_Line, AsyncModbusTcpClient]:
         """The endpoint's connection, made anew if there is none that can be trusted."""
@@ -236,15 +268,13 @@ class SocketModbus:
                 end.cancel()
 
 
-def _check(unit_id: int, function: int, address: int, count: int, timeout_s: float) -> None:
-    if function not in {3, 4}:
-        raise ValueError(f"function {function}: registers are read with function 3 or 4")
+def _check(unit_id: int, address: int, count: int, timeout_s: float) -> None:
     if not 0 <= unit_id <= 255:
         raise ValueError(f"unit_id {unit_id}: a Modbus unit is 0 to 255")
     if not 1 <= count <= WORDS_MAX:
         raise ValueError(f"count {count}: one request reads 1 to {WORDS_MAX} registers")
     if not 0 <= address <= 65536 - count:
-        raise ValueError(f"address {address}, count {count}: registers are 0 to 65535")
+        raise ValueError(f"address {address}, count {count}: addresses are 0 to 65535")
     if not timeout_s > 0:
         raise ValueError(f"timeout_s {timeout_s}: a deadline is more than 0 s")
 

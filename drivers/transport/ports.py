@@ -111,6 +111,19 @@ class Modbus(Protocol):
         ...
 
 
+class Coils(Protocol):
+    """The one thing that is ever written over Modbus: a coil of a relay or PLC."""
+
+    async def write_coil(
+        self, endpoint: Endpoint, *, unit_id: int, address: int, on: bool, timeout_s: float
+    ) -> None:
+        """Write the coil at the 0-based wire `address` with function 5; the device repeats it.
+
+        A Modbus exception reply raises DeviceRefused with the exception code in its detail.
+        """
+        ...
+
+
 class Clock(Protocol):
     """Monotonic time for stamping readings."""
 
