@@ -16,6 +16,7 @@ import structlog
 from controller.app.dispatch import DispatchKeys, build_desk, build_link
 from controller.app.fleet import Fleet, build_fleet
 from controller.app.meters import Meter, build_meters
+from controller.app.pace import poll_pace, say_pace
 from controller.app.telemetry import (
     build_history,
     build_recorder,
@@ -42,7 +43,7 @@ from controller.site.guarded import GuardLink
 from controller.site.journal import Journal, Restored
 from controller.site.lock import SiteLock
 from controller.site.picture import Pages
-from controller.site.poll import MinerPoll, PollPace, poll_meter
+from controller.site.poll import MinerPoll, poll_meter
 from controller.site.slots import MinerSlots, Slots
 from controller.site.tick import DESK_BLOB, Parts, Ticker
 from controller.telemetry.recorder import Recorder
@@ -76,7 +77,7 @@ class Outside:
     rng: random.Random
     boot_id: str
     opened: Callable[[], int] = int
-    """How many connections `tcp` has begun so far; the twins begin none."""
+    """How many connections to miners were begun so far; the twins begin none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,12 +149,7 @@ def assemble(
     desk = None
     if link is not None and keys is not None:
         desk = build_desk(site, config, link, keys, restored.blobs.get(DESK_BLOB))
-    pace = PollPace(
-        period_s=config.file.poll.period_s,
-        order_period_s=config.file.poll.order_period_s,
-        reads_max=config.file.poll.connections_max,
-        connections_per_s_max=config.file.poll.connections_per_s_max,
-    )
+    pace = poll_pace(config.file.poll)
     recorder = None if recorder_of is None else recorder_of(site, fleet)
     heard = None if recorder is None else recorder.heard
 
@@ -308,7 +304,7 @@ async def _run(
                 _log.error("image_not_shown", error=str(error))
 
     async with AsyncExitStack() as stack:
-        tcp, http, modbus = SocketTcpJson(), SocketHttp(), SocketModbus()
+        tcp, http, grpc, modbus = SocketTcpJson(), SocketHttp(), SocketGrpc(), SocketModbus()
         stack.push_async_callback(http.close)
         stack.push_async_callback(modbus.close)
         needs_pyasic = any(drives_by_pyasic(row.firmware) for row in restored.inventory)
@@ -317,12 +313,12 @@ async def _run(
             clock=clock,
             tcp=tcp,
             http=http,
-            grpc=SocketGrpc(),
+            grpc=grpc,
             modbus=modbus,
             pyasic=pyasic,
             rng=rng,
             boot_id=boot_id,
-            opened=lambda: tcp.opened,
+            opened=lambda: tcp.opened + http.opened + grpc.opened,
         )
         recorder_of = partial(build_recorder, config, clock, history, address)
         guard_of = None if config.file.guard is None else partial(_guard_link, config, clock)
@@ -334,6 +330,7 @@ async def _run(
         if needs_pyasic:
             await stack.enter_async_context(pyasic)
         keep_what_stays()
+        say_pace(poll_pace(config.file.poll), len(running.fleet.miners))
         _log.info(
             "site_running",
             site=config.file.site.id,

@@ -2,8 +2,20 @@
 
 from collections.abc import Callable
 
+CONNTRACK_S = 120.0
+"""How long a stateful firewall remembers a connection that was closed (netfilter's default)."""
+
+_CONNECTIONS_A_READ = 1.2
+"""One for the live values, and now and then more for what changes slowly; measured over the fleet
+of `naryn bench poll`.
+"""
 _BURST_S = 0.1
 """What was not used is saved up for so long; what was used too much delays reads by no more."""
+
+
+def connections_per_s(miners: int, period_s: float, per_s_max: float) -> float:
+    """About how many connections reading these opens in a second."""
+    return min(_CONNECTIONS_A_READ * miners / period_s, per_s_max)
 
 
 class Allowance:

@@ -18,7 +18,11 @@ from drivers.transport.ports import Endpoint
 
 
 class SocketGrpc:
-    """The socket form of the `Grpc` port. Stateless: one instance serves a whole fleet."""
+    """The socket form of the `Grpc` port: one instance serves a whole fleet."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        """Connections begun so far."""
 
     async def unary(
         self,
@@ -47,6 +51,7 @@ class SocketGrpc:
         )
         loop = asyncio.get_running_loop()
         protocol = _Exchange(loop, call)
+        self.opened += 1
         try:
             async with asyncio.timeout(deadline_s):
                 await loop.create_connection(lambda: protocol, endpoint.host, endpoint.port)

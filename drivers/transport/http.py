@@ -29,6 +29,8 @@ class SocketHttp:
     """The socket form of the `Http` port. Close it with `close()` when the fleet is let go."""
 
     def __init__(self) -> None:
+        self.opened = 0
+        """Connections begun so far."""
         self._session: aiohttp.ClientSession | None = None
         self._digests: dict[tuple[str, int], tuple[Login, aiohttp.DigestAuthMiddleware]] = {}
 
@@ -100,6 +102,7 @@ class SocketHttp:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             trace = aiohttp.TraceConfig()
+            trace.on_connection_create_start.append(self._count_connection)
             trace.on_connection_create_end.append(_note_connection)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, force_close=True),
@@ -110,6 +113,14 @@ class SocketHttp:
                 trace_configs=[trace],
             )
         return self._session
+
+    async def _count_connection(
+        self,
+        _session: aiohttp.ClientSession,
+        _context: SimpleNamespace,
+        _params: aiohttp.TraceConnectionCreateStartParams,
+    ) -> None:
+        self.opened += 1
 
     def _login(
         self, endpoint: Endpoint, login: Login | None

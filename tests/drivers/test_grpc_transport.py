@@ -155,6 +155,8 @@ async def test_the_message_and_metadata_go_there_and_the_reply_comes_back(
     peer = Peer(GrpcAnswer(message=message, after_s=0.01))
     async with form(listening, peer) as (grpc, endpoint):
         assert await ask(grpc, endpoint) == message
+        if isinstance(grpc, SocketGrpc):
+            assert grpc.opened == 1
     [asked] = peer.asked
     assert (asked.path, asked.message) == (PATH, b"ask")
     assert asked.metadata["authorization"] == "t0k"

@@ -142,6 +142,8 @@ async def test_http_passes_the_digest_gate_and_remembers_the_nonce(form, listeni
         for _ in range(3):
             reply = await ask(http, endpoint, login=LOGIN)
             assert (reply.status, reply.body) == (200, b'{"ok":1}')
+        if isinstance(http, SocketHttp):
+            assert http.opened == 4, "one connection a request, and one for the challenge"
     assert gate.challenges == 1
 
 

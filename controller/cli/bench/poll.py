@@ -29,14 +29,13 @@ from controller.cli.bench.polling import (
     rss_mib,
     usual_requests,
 )
+from controller.site.allowance import CONNTRACK_S
 from controller.site.poll import PollPace
 from drivers.profiles import load_catalogue
 
 GOAL_MINERS = 10_000
 GOAL_PERIOD_S = 5.0
 GOAL_SECONDS = 20.0
-CONNTRACK_S = 120.0
-"""How long a stateful firewall remembers a connection that was closed (netfilter's default)."""
 _FLAT_S_MAX = 3.0
 _SLICES = 3
 """Raw and flat take turns so often, and the median of each counts: other programs come and go."""
