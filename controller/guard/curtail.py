@@ -99,5 +99,3 @@ class Curtailments:
         number = self._open.pop(name, None)
         if number is not None:
             self._done[name] = number, outcome
-        if number is not None and not self._open:
-            _log.info("curtailment_answered", outcomes=len(self._done))

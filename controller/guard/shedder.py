@@ -10,6 +10,7 @@ A miner whose frame was taken is read afterwards: accepted is not asleep. What a
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -86,6 +87,8 @@ class Shedder:
         self._failed: dict[str, float] = {}
         self._looks_first = False
         self._waves: list[threading.Thread] = []
+        self._sending: set[object] = set()
+        """Waves with commands that have not left."""
         self._ending = threading.Event()
 
     @property
@@ -159,7 +162,7 @@ class Shedder:
             else:
                 self._begin(name)
         if frames:
-            self._start_wave(frames, frames)
+            self._start_wave(frames)
 
     def lend(self, entries: Iterable[Entry], told: Told) -> tuple[str, ...]:
         """Send for a controller what lies prepared of these; returns the miners it leaves for.
@@ -179,7 +182,7 @@ class Shedder:
             self._entries[name] = entry
             frames.append(frame)
         if frames:
-            self._start_wave(frames, self._in_time(frames, now_s + LENT_S))
+            self._start_wave(frames, now_s + LENT_S)
         return tuple(frame.miner_id for frame in frames)
 
     def keep(self, asleep: Iterable[str]) -> None:
@@ -204,16 +207,19 @@ class Shedder:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _in_time(self, frames: Iterable[SleepFrame], until_s: float) -> Iterator[SleepFrame]:
-        for frame in frames:
-            late = self._clock.monotonic_s() > until_s
-            yield replace(frame, valid_until_s=until_s) if late else frame
-
-    def _start_wave(self, frames: list[SleepFrame], leaving: Iterable[SleepFrame]) -> None:
-        """`leaving`: the same frames, as they are taken one after the other."""
+    def _start_wave(self, frames: list[SleepFrame], until_s: float = math.inf) -> None:
+        """Frames that have not left by `until_s` are too old to be sent."""
         loop = asyncio.get_running_loop()
 
         open_names = {frame.miner_id for frame in frames}
+        sending = object()
+        self._sending.add(sending)
+
+        def leaving() -> Iterator[SleepFrame]:
+            for frame in frames:
+                late = self._clock.monotonic_s() > until_s
+                yield replace(frame, valid_until_s=until_s) if late else frame
+            self._sending.discard(sending)
 
         def answered(frame: SleepFrame, outcome: Outcome) -> None:
             open_names.discard(frame.miner_id)
@@ -221,12 +227,14 @@ class Shedder:
 
         def send() -> None:
             try:
-                self._send(leaving, answered, self._ending.is_set)
+                self._send(leaving(), answered, self._ending.is_set)
             except Exception as error:  # noqa: BLE001 - unanswered, its miners would count as off for ever
                 _log.exception("wave_failed")
                 lost = Unconfirmed(detail=f"the wave failed: {error!r}")
                 for name in tuple(open_names):
                     loop.call_soon_threadsafe(self._answered, name, lost)
+            finally:
+                self._sending.discard(sending)
 
         # A thread of its own: the wave must not wait for anything that this loop does.
         thread = threading.Thread(target=send, name="wave", daemon=True)
@@ -300,7 +308,8 @@ class Shedder:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 now_s = self._clock.monotonic_s()
-                room = PREPARE_MAX - len(self._preparing)
+                # What prepares takes turns with what sends, and nobody waits for a preparation.
+                room = 0 if self._sending else PREPARE_MAX - len(self._preparing)
                 due = (name for name in self._wanted if self._is_due(name, now_s))
                 begun = list(islice(due, room))
                 for name in begun:

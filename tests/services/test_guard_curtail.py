@@ -11,7 +11,7 @@ from controller.channel.guard import Entry, Ladder, Look, Shed, TakeOver
 from controller.guard.shedder import LENT_S
 from drivers.contract.commands import AlreadySo, Applied, RefusalReason, Refused, Unconfirmed
 from tests.services.guard_ground import opened, settled
-from tests.services.test_guard_shedder import Prepared, until
+from tests.services.test_guard_shedder import LIFE_S, Prepared, until
 
 MINERS = 3
 
@@ -198,3 +198,13 @@ async def test_a_new_controller_is_told_nothing_of_the_last_ones(bench):
     bench.clock.now_s += 3.1
     await bench.beat("two")
     assert (await collect(bench, "two")) == Outcomes(lines=(), left=0)
+
+
+async def test_nobody_is_prepared_while_commands_leave(bench):
+    bench.send.may_begin.clear()
+    await curtail(bench, "m0")
+    bench.clock.now_s += LIFE_S
+    await asyncio.sleep(0.8)
+    assert bench.miners["m1"].prepared == 1
+    bench.send.may_begin.set()
+    await until(lambda: bench.miners["m1"].prepared == 2, "it is prepared when they have left")
