@@ -55,8 +55,6 @@ _CONFIG_PERIOD_S = 300.0
 """Whoever stores another configuration at the miner's page makes it restart, and that is seen."""
 _CONFIG_AGAIN_S = 60.0
 """After a reading of it that failed."""
-_RESTART_S_MIN = 5.0
-"""Its start lies later than it did by at least this: it restarted. Less is rounding and delay."""
 _IDENTITY_PERIOD_S = 3_600.0
 
 
@@ -88,7 +86,7 @@ class AntminerStock:
         self._config_period_s = own_period_s(device.miner_id, _CONFIG_PERIOD_S)
         self._config_due_s = 0.0
         self._hashing: bool | None = None
-        self._started_s: float | None = None
+        self._uptime_s: int | None = None
         self._identity: codec.Identity | None = None
         self._identity_due_s = 0.0
         self._challenge: Mapping[str, str] = {}
@@ -287,10 +285,8 @@ class AntminerStock:
         began or ended, or the miner restarted.
         """
         hashed, self._hashing = self._hashing, hashing
-        if uptime_s is None:
-            return hashed is not hashing
-        started_s, self._started_s = self._started_s, self._clock.monotonic_s() - uptime_s
-        restarted = started_s is not None and self._started_s > started_s + _RESTART_S_MIN
+        before_s, self._uptime_s = self._uptime_s, uptime_s
+        restarted = before_s is not None and uptime_s is not None and uptime_s < before_s
         return restarted or hashed is not hashing
 
     async def _refresh(self, until_s: float) -> tuple[str, ...]:
