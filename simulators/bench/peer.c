@@ -4,10 +4,10 @@
  *
  * The second octet of the address says who is asked: 127.F.x.y is miner x.y of firmware F (1 … 9).
  * 127.1F is the same and hung (takes the request, never answers), 127.2F answers garbage, 127.3F
- * 10 MB. REPLIES is a file of replies by name, `F.rpc.COMMAND`, `F.http.PATH` with `_` for each
- * `/`, or `F.grpc.METHOD` (on the port of HTTP too); `a+b` is joined from those of a and b. What
- * commands a miner (curtail, enc, POST …) is answered from `F.rpc.act` or `F.http.act`, and the
- * moment it was READ is kept.
+ * 10 MB; 127.4F, 5F and 6F are well until they are commanded, then 1F, 2F and 3F. REPLIES is a file
+ * of replies by name, `F.rpc.COMMAND`, `F.http.PATH` with `_` for each `/`, or `F.grpc.METHOD` (on
+ * the port of HTTP too); `a+b` is joined from those of a and b. What commands a miner (curtail,
+ * enc, POST …) is answered from `F.rpc.act` or `F.http.act`, and the moment it was READ is kept.
  *
  * Standard output says the ports, a JSON line. Standard input takes `report` and `usual-ports`
  * (4028 and 80 too), answered by a JSON line each, `clear` (forget the moments) and `latency MS`;
@@ -19,7 +19,7 @@
 #include "replies.h"
 
 enum { LISTENERS = 16, REQUEST_MAX = 4096 };
-enum { HUNG = 1, GARBAGE = 2, HUGE_REPLY = 3 };
+enum { HUNG = 1, GARBAGE = 2, HUGE_REPLY = 3, FAULTS = 4 };
 enum { HUGE_BYTES = 10000000 };
 
 typedef struct {
@@ -136,13 +136,15 @@ static char *value_of(char *request, const char *name) {
     return at;
 }
 
-static void respond(int fd, const char *service, const char *what) {
+static void respond(int fd, const char *service, const char *what, int acts) {
     Connection *c = connections[fd];
-    int firmware = c->kind % 10;
+    int firmware = c->kind % 10, fault = c->kind / 10;
     char key[96], name[REQUEST_MAX];
     c->is_done = 1;
     asked++;
-    switch (c->kind / 10) {
+    if (acts)
+        note_act(firmware, c->miner);
+    switch (fault < FAULTS ? fault : acts ? fault - FAULTS + 1 : 0) {
     case HUNG:
         return;
     case GARBAGE:
@@ -181,11 +183,8 @@ static void take_rpc(int fd) {
         name = value_of(c->request, "\"cmd\"");
     if (name == NULL)
         name = "unknown";
-    if (is_act(name)) {
-        note_act(c->kind % 10, c->miner);
-        name = "act";
-    }
-    respond(fd, "rpc", name);
+    int acts = is_act(name);
+    respond(fd, "rpc", acts ? "act" : name, acts);
 }
 
 static void take_call(int fd) {
@@ -193,9 +192,9 @@ static void take_call(int fd) {
     if (!is_whole_call(c->request, c->got))
         return;
     const char *method = method_of(c->kind % 10, c->request, c->got);
-    if (method != NULL && is_act(method))
-        note_act(c->kind % 10, c->miner);
-    respond(fd, "grpc", method != NULL ? method : "unknown");
+    if (method == NULL)
+        method = "unknown";
+    respond(fd, "grpc", method, is_act(method));
 }
 
 static void take_http(int fd) {
@@ -227,16 +226,14 @@ static void take_http(int fd) {
         if (*p == '/')
             *p = '_';
     if (strcmp(path, "_api_v2_write") == 0) {
-        respond(fd, "http", path); /* telemetry is written here */
+        respond(fd, "http", path, 0); /* telemetry is written here */
         return;
     }
     if (strcasestr(end + 1, "\r\nauthorization: digest") == NULL) {
-        respond(fd, "http", "challenge");
+        respond(fd, "http", "challenge", 0);
         return;
     }
-    if (is_write)
-        note_act(c->kind % 10, c->miner);
-    respond(fd, "http", is_write ? "act" : path);
+    respond(fd, "http", is_write ? "act" : path, is_write);
 }
 
 static void readable(int fd) {

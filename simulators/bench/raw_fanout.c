@@ -2,6 +2,7 @@
  *
  *     raw_fanout PORT KIND MINERS REQUEST [DEADLINE_S]
  *
+ * `busy_percent`: until the last command left it ran, or waited for its core.
  * All connections are in flight at once. Miners are 127.KIND.0.0 and up. Prints one JSON line;
  * when each command was READ is what the peer reports (its clock is the same CLOCK_MONOTONIC). */
 #include "common.h"
@@ -23,7 +24,8 @@ int main(int count, char **words) {
         fatal("MINERS is 1 to 65536");
     Exchange *all = must(calloc(miners, sizeof *all));
     int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    int64_t cpu = cpu_us(), go = now_ns(), last_sent = go, last_done = go;
+    int64_t cpu = cpu_us(), queued = queued_us(), go = now_ns(), last_sent = go, last_done = go;
+    int64_t busy_us = 0;
     for (unsigned i = 0; i < miners; i++) {
         struct sockaddr_in a = miner_address(kind, i, port);
         struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = &all[i]};
@@ -46,6 +48,8 @@ int main(int count, char **words) {
                 x->is_sent = send(x->fd, words[4], size, MSG_NOSIGNAL) == (ssize_t)size;
                 sent += (unsigned)x->is_sent;
                 last_sent = now_ns();
+                if (sent == miners)
+                    busy_us = cpu_us() - cpu + queued_us() - queued;
             }
             if (!(what & (EPOLLIN | EPOLLERR | EPOLLHUP)))
                 continue;
@@ -62,8 +66,9 @@ int main(int count, char **words) {
     }
     printf("{\"miners\": %u, \"sent\": %u, \"answered\": %u, \"failed\": %u, \"unanswered\": %u, "
            "\"go_ns\": %lld, \"last_sent_ms\": %.3f, \"last_answered_ms\": %.3f, "
-           "\"cpu_us_per_miner\": %.2f}\n",
+           "\"cpu_us_per_miner\": %.2f, \"busy_percent\": %.1f}\n",
            miners, sent, done, failed, open_now, (long long)go, (double)(last_sent - go) / 1e6,
-           (double)(last_done - go) / 1e6, (double)(cpu_us() - cpu) / miners);
+           (double)(last_done - go) / 1e6, (double)(cpu_us() - cpu) / miners,
+           last_sent > go ? 1e5 * (double)busy_us / (double)(last_sent - go) : 0.0);
     return 0;
 }

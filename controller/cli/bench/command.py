@@ -11,8 +11,11 @@ from rich.console import Console
 
 from controller import log
 from controller.app.site import keep_what_stays
+from controller.cli.bench import curtail as curtail_bench
+from controller.cli.bench import curtail_report, poll_report, report
 from controller.cli.bench import poll as poll_bench
-from controller.cli.bench import poll_report, report
+from controller.cli.bench.curtail_site import GuardError
+from controller.cli.bench.curtail_waves import CurtailError
 from controller.cli.bench.fleet import build_plant
 from controller.cli.bench.peer import MINERS_MAX, PeerError
 from controller.cli.bench.tick import Stopwatch, WrongDecisionsError, play, play_idle, prove
@@ -79,6 +82,33 @@ def poll(
         print(jsonlib.dumps(result, ensure_ascii=False))
     else:
         Console().print(poll_report.render(result))
+
+
+@app.command()
+def curtail(
+    *,
+    miners: Annotated[
+        int, typer.Option(min=200, max=MINERS_MAX, help="Size of the fleet.")
+    ] = 10_000,
+    repeats: Annotated[int, typer.Option(min=1, max=99, help="The median of these counts.")] = 3,
+    period_s: Annotated[
+        float, typer.Option(min=0.2, max=3_600, help="Period of the poll beside it.")
+    ] = 5.0,
+    others: Annotated[
+        bool, typer.Option(help="Measure pyasic and pyasic-rs on the same peer too.")
+    ] = True,
+    json: JsonOption = False,
+) -> None:
+    """Curtail the whole fleet: from the decision until the last miner has its command."""
+    log.configure(as_json=False)
+    try:
+        result = curtail_bench.measure(miners, repeats, period_s, others=others)
+    except (CurtailError, GuardError, PeerError, ProfileError, DeviceError, OSError) as error:
+        fail(f"bench curtail: {error}")
+    if json:
+        print(jsonlib.dumps(result, ensure_ascii=False))
+    else:
+        Console().print(curtail_report.render(result))
 
 
 def measure(miners: int, ticks: int, seed: int) -> dict[str, Any]:

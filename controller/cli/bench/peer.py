@@ -65,6 +65,16 @@ class Peer:
         """From now on an answer takes so long."""
         self._tell(f"latency {latency_ms}")
 
+    def clear(self) -> None:
+        """Forget when commands came."""
+        self._tell("clear")
+
+    def usual_ports(self) -> str | None:
+        """Answer on 4028 and 80 as well; returns why that cannot be, None when it can."""
+        self._tell("usual-ports")
+        refused: str | None = self._line()["refused"]
+        return refused
+
     def report(self) -> dict[str, Any]:
         """What it did since its start: connections accepted, requests answered, …"""
         self._tell("report")
@@ -94,12 +104,22 @@ class Peer:
 
 def raw_poll(peer: Peer, shares: Sequence[Share], seconds: float, core: int | None) -> Any:
     """Poll flat out with the C client; what it printed. Raises PeerError."""
-    command = [sys.executable, "-m", "simulators.bench", "raw-poll", "--port", str(peer.rpc_port)]
-    command += ["--seconds", str(seconds)]
-    command += [] if core is None else ["--core", str(core)]
+    words = ["raw-poll", "--port", str(peer.rpc_port), "--seconds", str(seconds)]
     plan = b"".join(share.line() for share in shares)
+    return _raw(words, core, READY_S + seconds, plan)
+
+
+def raw_fanout(peer: Peer, miners: int, core: int | None) -> Any:
+    """Command that many miners once with the C client; what it printed. Raises PeerError."""
+    words = ["raw-fanout", "--port", str(peer.rpc_port), "--miners", str(miners)]
+    return _raw(words, core, READY_S, b"")
+
+
+def _raw(words: list[str], core: int | None, within_s: float, given: bytes) -> Any:
+    command = [sys.executable, "-m", "simulators.bench", *words]
+    command += [] if core is None else ["--core", str(core)]
     ran = subprocess.run(  # noqa: S603 - our own
-        command, check=False, capture_output=True, input=plan, timeout=READY_S + seconds
+        command, check=False, capture_output=True, input=given, timeout=within_s
     )
     if ran.returncode != 0:
         raise PeerError(ran.stderr.decode(errors="replace").strip())

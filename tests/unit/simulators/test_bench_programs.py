@@ -101,6 +101,20 @@ def test_faults_hang_garbage_and_ten_megabytes(running):
     assert len(ask(port, "127.31.0.1", b'{"command":"stats"}')) == 10_000_000
 
 
+def test_some_are_well_until_they_are_commanded(running):
+    ports, tell = running
+    tell("clear")
+    port, order = ports["rpc_port"], b'{"command":"curtail","parameter":"1,sleep"}'
+    for kind in (4, 5, 6):
+        assert decoded(ask(port, f"127.{kind}2.3.{kind}", b'{"command":"summary"}'))["SUMMARY"]
+    assert tell("report")["miners_acted"] == 0
+    with pytest.raises(TimeoutError):
+        ask(port, "127.42.3.4", order, timeout_s=0.3)
+    assert len(ask(port, "127.52.3.5", order)) == 600
+    assert len(ask(port, "127.62.3.6", order)) == 10_000_000
+    assert tell("report")["by_firmware"]["2"]["miners_acted"] == 3, "each has its command"
+
+
 def test_the_moment_of_each_command_is_kept(running):
     ports, tell = running
     tell("clear")
@@ -196,6 +210,7 @@ def test_raw_fanout_reaches_every_miner(running):
     assert (said["sent"], said["answered"], said["failed"]) == (300, 300, 0)
     assert report["miners_acted"] == 300
     assert said["go_ns"] <= report["first_ns"]
+    assert said["busy_percent"] > 0.0
 
 
 def test_a_changed_source_is_compiled_anew(tmp_path, monkeypatch):
