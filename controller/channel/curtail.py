@@ -28,6 +28,8 @@ class Curtail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `number`: counted by the controller; outcomes carry it back. `until_s`: the moment after which
     nothing of it may be taken any more, by the guard's own CLOCK_MONOTONIC, which its images tell.
+    `changed_s`: by the same clock, since when a miner's stored configuration may be another; a
+    command that would write back an older one is not taken.
     """
 
     site_id: str
@@ -35,6 +37,7 @@ class Curtail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     number: int
     until_s: float
     miner_ids: tuple[str, ...]
+    changed_s: dict[str, float] = {}
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,7 +60,8 @@ class Curtailments:
             _log.warning("curtailment_not_taken", miners=len(ask.miner_ids), late=late)
             return Taken(miner_ids=())
         known = (self._entries.get(name) for name in dict.fromkeys(ask.miner_ids))
-        taken = self._shedder.lend([entry for entry in known if entry is not None], self._answered)
+        entries = [entry for entry in known if entry is not None]
+        taken = self._shedder.lend(entries, ask.changed_s, self._answered)
         for name in taken:
             self._done.pop(name, None)
             self._open[name] = ask.number

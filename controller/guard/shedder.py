@@ -164,10 +164,13 @@ class Shedder:
         if frames:
             self._start_wave(frames)
 
-    def lend(self, entries: Iterable[Entry], told: Told) -> tuple[str, ...]:
+    def lend(
+        self, entries: Iterable[Entry], changed_s: Mapping[str, float], told: Told
+    ) -> tuple[str, ...]:
         """Send for a controller what lies prepared of these; returns the miners it leaves for.
 
-        `told` hears each outcome once, unless `keep` comes before it.
+        A configuration read before `changed_s` is not written back. `told` hears each outcome
+        once, unless `keep` comes before it.
         """
         now_s, frames = self._clock.monotonic_s(), []
         for entry in entries:
@@ -175,6 +178,8 @@ class Shedder:
             frame = self._frames.get(name)
             gone = name in self._under_way or name in self._asleep
             if gone or frame is None or frame.valid_until_s <= now_s:
+                continue
+            if frame.read_s is not None and frame.read_s < changed_s.get(name, -math.inf):
                 continue
             del self._frames[name]
             self._rest[name] = now_s + PREPARE_REST_S, PREPARE_REST_S / 2

@@ -18,7 +18,7 @@ import structlog
 from controller.power.decide import MinerCommand
 from controller.power.image import Answered
 from controller.site.curtail import Told
-from controller.site.slots import Slots
+from controller.site.slots import MinerSlots, Slots
 from drivers.contract.commands import (
     Applied,
     Outcome,
@@ -52,8 +52,13 @@ class Waves(Protocol):
         """Whether a hand-over has a chance."""
         ...
 
-    async def curtail(self, sleeps: Sequence[MinerCommand], told: Told) -> Container[str]:
-        """Hand Sleeps over; returns soon with the miners whose outcome `told` will hear."""
+    async def curtail(
+        self, sleeps: Sequence[MinerCommand], miners: MinerSlots, told: Told
+    ) -> Container[str]:
+        """Hand Sleeps over; returns soon with the miners whose outcome `told` will hear.
+
+        `miners`: as they were last read.
+        """
         ...
 
 
@@ -117,7 +122,7 @@ class Actuator:
     async def _hand_over(self, mass: Sequence[MinerCommand], guard: Waves) -> None:
         taken: Container[str] = ()
         try:
-            taken = await guard.curtail(mass, self._told)
+            taken = await guard.curtail(mass, self._slots.miners, self._told)
         except Exception:  # noqa: BLE001 - a fault of the quick way: the drivers are still there
             _log.exception("hand_over_failed", miners=len(mass))
         for index, command in enumerate(mass, 1):

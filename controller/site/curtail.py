@@ -8,7 +8,7 @@ still must not put to sleep whom this process has woken since.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from controller.channel.curtail import CURTAIL_MINERS_MAX, Collect, Curtail, Out
 from controller.channel.frames import ChannelError
 from controller.clock import SiteClock
 from controller.power.decide import MinerCommand
+from controller.site.slots import MinerSlots
 from drivers.contract.commands import Outcome
 
 _log = structlog.get_logger()
@@ -29,9 +30,11 @@ HAND_OVER_S = 0.25
 cost more than it saves: half a second is what the whole wave takes.
 """
 COLLECT_S = 0.25
+CHANGED_S_MAX = 120.0
+"""Twice as long as a prepared command holds a configuration."""
 _ANSWER_S = 2.0
-_PART_BYTES_MAX = 512 * 1024
-"""Miner ids in one request: half of what the channel carries."""
+_PART_BYTES_MAX = 400 * 1024
+"""Miner ids in one request: each may be named twice, and the channel carries 1 MiB."""
 _TURN = 64
 """Outcomes passed on before the loop may do something else."""
 
@@ -77,11 +80,13 @@ class Curtailer:
             self._ahead_s = ahead_s
         self._ahead_s = max(ahead_s, self._ahead_s)
 
-    async def curtail(self, sleeps: Sequence[MinerCommand], told: Told) -> frozenset[str]:
+    async def curtail(
+        self, sleeps: Sequence[MinerCommand], changed_s: Mapping[str, float], told: Told
+    ) -> frozenset[str]:
         """Hand these over; returns the miners that the guard has taken, within HAND_OVER_S.
 
-        `told` is called once for each of those. What is not among them may have been taken all the
-        same when the guard did not answer in time; a second Sleep says the same.
+        `changed_s`: see `changed_since`. `told` is called once for each of the taken. Others may
+        have been taken when the guard did not answer in time: a second Sleep says the same.
         """
         client, ahead_s = self._client, self._ahead_s
         if client is None or ahead_s is None:
@@ -92,7 +97,8 @@ class Curtailer:
         try:
             async with asyncio.timeout(HAND_OVER_S):
                 for part in _parts(sleeps):
-                    taken |= await self._hand_over(client, part, until_s, told)
+                    ask = self._ask(part, until_s, ahead_s, changed_s)
+                    taken |= await self._hand_over(client, part, ask, told)
         except (ChannelError, TimeoutError, msgspec.MsgspecError) as error:
             said = str(error) or f"no answer within {HAND_OVER_S:g} s"
             _log.warning("hand_over_failed", miners=len(sleeps), taken=len(taken), error=said)
@@ -123,23 +129,32 @@ class Curtailer:
             if index % _TURN == 0:
                 await asyncio.sleep(0)
 
-    async def _hand_over(
-        self, client: ChannelClient, part: Sequence[MinerCommand], until_s: float, told: Told
-    ) -> set[str]:
+    def _ask(
+        self,
+        part: Sequence[MinerCommand],
+        until_s: float,
+        ahead_s: float,
+        changed_s: Mapping[str, float],
+    ) -> Curtail:
         self._number += 1
-        number = self._number
-        self._wanted.set()
-        ask = Curtail(
+        names = tuple(command.miner_id for command in part)
+        return Curtail(
             site_id=self._site_id,
             epoch=self._epoch,
-            number=number,
+            number=self._number,
             until_s=until_s,
-            miner_ids=tuple(command.miner_id for command in part),
+            miner_ids=names,
+            changed_s={n: changed_s[n] + ahead_s for n in names if n in changed_s},
         )
+
+    async def _hand_over(
+        self, client: ChannelClient, part: Sequence[MinerCommand], ask: Curtail, told: Told
+    ) -> set[str]:
+        self._wanted.set()
         taken = frozenset((await _asked(client, ask, Taken, HAND_OVER_S)).miner_ids)
         if self._client is not client:
             return set()  # lost since: nobody would ask for what came of them
-        opened = {c.miner_id: _Open(number, c, told) for c in part if c.miner_id in taken}
+        opened = {c.miner_id: _Open(ask.number, c, told) for c in part if c.miner_id in taken}
         self._open |= opened
         return set(opened)
 
@@ -170,6 +185,21 @@ class Curtailer:
             one.told(one.command, None)
         if lost:
             _log.error("guard_forgot_commands", miners=len(lost))
+
+
+def changed_since(miners: MinerSlots, now_s: float) -> dict[str, float]:
+    """Since when a miner's stored configuration may be another than before, by our clock.
+
+    Who changes it at the miner's own page starts its mining anew. One that did not answer its last
+    poll may be starting just now. Older moments are left out: no prepared command is that old.
+    """
+    changed_s = dict.fromkeys(miners.errors, now_s)
+    for name, reading in miners.readings.items():
+        if name not in changed_s and reading.uptime_s is not None:
+            begun_s = reading.taken_s - reading.uptime_s
+            if now_s - begun_s < CHANGED_S_MAX:
+                changed_s[name] = begun_s
+    return changed_s
 
 
 def _parts(sleeps: Sequence[MinerCommand]) -> Iterator[list[MinerCommand]]:

@@ -34,8 +34,9 @@ from controller.power.image import GuardShed, Image
 from controller.power.ledger import Ledger
 from controller.power.site import Site
 from controller.power.state import State
-from controller.site.curtail import Curtailer, Told
+from controller.site.curtail import Curtailer, Told, changed_since
 from controller.site.ladder import ladder_of
+from controller.site.slots import MinerSlots
 
 _log = structlog.get_logger()
 
@@ -92,9 +93,12 @@ class GuardLink:
         """Whether a hand-over has a chance: a guard answers, and its latch is open."""
         return self.watches() and self.limit_w() is None and self._curtailer.is_connected
 
-    async def curtail(self, sleeps: Sequence[MinerCommand], told: Told) -> frozenset[str]:
-        """Hand Sleeps to the guard's wave; see `Curtailer.curtail`."""
-        return await self._curtailer.curtail(sleeps, told)
+    async def curtail(
+        self, sleeps: Sequence[MinerCommand], miners: MinerSlots, told: Told
+    ) -> frozenset[str]:
+        """Hand Sleeps to the guard's wave; see `Curtailer.curtail`. `miners`: as last read."""
+        changed_s = changed_since(miners, self._clock.monotonic_s())
+        return await self._curtailer.curtail(sleeps, changed_s, told)
 
     def shed(self) -> Mapping[str, GuardShed]:
         """Miners that the guard put to sleep and has not given back, by id."""

@@ -19,7 +19,8 @@ class SleepFrame:
     (CLOCK_MONOTONIC) the login may have expired, or a stored configuration inside may have been
     changed by a person: it must not be sent any more. `answer_deadline_s` is how long the device
     may take to answer, counted from the moment at which the connection is begun. `reply_key` opens
-    an encrypted answer.
+    an encrypted answer. `read_s` (CLOCK_MONOTONIC) is when the configuration that it writes back
+    was asked for; None when it writes none.
     """
 
     miner_id: str
@@ -30,6 +31,7 @@ class SleepFrame:
     valid_until_s: float
     answer_deadline_s: float
     reply_key: bytes = field(default=b"", repr=False)
+    read_s: float | None = None
 
 
 Judge = Callable[[SleepFrame, bytes, bool], Outcome | None]

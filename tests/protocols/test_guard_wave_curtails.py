@@ -189,6 +189,22 @@ async def test_a_login_that_expired_at_the_moment_is_made_up_for(yard, firmware)
     assert yard.persona(one).persistent_writes == outcomes[one].persistent_writes
 
 
+async def test_pools_that_were_changed_since_its_command_was_prepared_are_kept(yard):
+    one, other = yard.named("antminer-stock")
+    persona = yard.persona(one)
+    new = "stratum+tcp://reserve.example:3333"
+    persona.pools[0] = replace(persona.pools[0], url=new)
+    reading = await yard.drivers[one].read()
+    # The page that changes pools starts the miner anew; its clock is not ours here.
+    yard.slots.miners.put(msgspec.structs.replace(reading, uptime_s=0))
+    outcomes = await yard.curtail()
+    assert one not in yard.sent
+    assert other in yard.sent
+    assert isinstance(outcomes[one], Applied)
+    await yard.sleeps()
+    assert persona.pools[0].url == new
+
+
 async def test_a_guard_that_is_lost_in_the_middle_is_made_up_for(yard):
     slow = yard.named("antminer-stock")
     giving = asyncio.create_task(yard.curtail())

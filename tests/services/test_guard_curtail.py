@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -55,13 +56,14 @@ def ladder_of(count, epoch="one"):
     return Ladder(site_id="toy", epoch=epoch, floor_w=100.0, entries=entries)
 
 
-async def curtail(bench, *names, epoch="one", number=1, within_s=0.25):
+async def curtail(bench, *names, epoch="one", number=1, within_s=0.25, changed_s=None):
     ask = Curtail(
         site_id="toy",
         epoch=epoch,
         number=number,
         until_s=bench.clock.now_s + within_s,
         miner_ids=names,
+        changed_s=changed_s or {},
     )
     return (await bench.ask(ask, Taken)).miner_ids
 
@@ -117,6 +119,16 @@ async def test_a_wave_that_stood_still_does_not_send_what_is_late(bench):
     bench.send.may_begin.set()
     await until(lambda: bench.send.sent, "it goes on")
     assert bench.send.sent[0].valid_until_s < bench.clock.now_s, "the sockets refuse it"
+
+
+async def test_a_configuration_older_than_the_miners_own_is_not_written_back(bench):
+    read_s = bench.clock.now_s
+    for name, miner_read_s in (("m0", read_s), ("m1", read_s), ("m2", None)):
+        frame = bench.shedder._frames[name]
+        bench.shedder._frames[name] = replace(frame, read_s=miner_read_s)
+    changed_s = {"m0": read_s + 0.1, "m1": read_s - 0.1, "m2": read_s + 0.1}
+    taken = await curtail(bench, "m0", "m1", "m2", changed_s=changed_s)
+    assert taken == ("m1", "m2"), "m2 writes no configuration back"
 
 
 async def test_too_many_in_one_request_are_refused(bench):

@@ -12,6 +12,7 @@ from controller.channel.server import ChannelServer
 from controller.power.decide import MinerCommand
 from controller.site.curtail import HAND_OVER_S
 from controller.site.guarded import GuardLink
+from controller.site.slots import MinerSlots
 from drivers.contract.commands import Applied, RefusalReason, Refused, Sleep
 from tests.services.guard_ground import Bench, Clock
 from tests.services.test_guard_curtail import Wave
@@ -34,6 +35,7 @@ class Stage:
         self.clock = Clock(now_s=5.0)  # its own, as on another host
         rows = rows_of(self.toy)
         self.link = GuardLink(self.bench.path, self.toy.site, rows, "one", self.clock)
+        self.miners = MinerSlots()
         self.told, self.asked, self.deaf = [], [], set()
         self._server = AsyncExitStack()
         self._tasks = []
@@ -79,7 +81,9 @@ class Stage:
     async def curtail(self):
         """Hand every miner over; returns those that were taken."""
         return await self.link.curtail(
-            self.sleeps(), lambda command, outcome: self.told.append((command.miner_id, outcome))
+            self.sleeps(),
+            self.miners,
+            lambda command, outcome: self.told.append((command.miner_id, outcome)),
         )
 
     async def hears(self, outcome):
@@ -122,6 +126,15 @@ async def test_a_request_names_the_moment_by_the_guards_own_clock(stage):
     await stage.curtail()
     (ask,) = [ask for ask in stage.asked if isinstance(ask, Curtail)]
     assert ask.until_s == pytest.approx(stage.bench.clock.now_s + HAND_OVER_S)
+
+
+async def test_moments_of_change_are_told_by_the_guards_own_clock(stage):
+    await stage.ready()
+    silent, *_ = stage.toy.miners
+    stage.miners.miss(silent, 1.0, "no answer")
+    await stage.curtail()
+    (ask,) = [ask for ask in stage.asked if isinstance(ask, Curtail)]
+    assert ask.changed_s == pytest.approx({silent: stage.bench.clock.now_s})
 
 
 async def test_a_guard_that_does_not_answer_is_not_waited_for(stage):

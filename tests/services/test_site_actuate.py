@@ -41,7 +41,7 @@ class Guard:
     def takes_sleeps(self):
         return self.is_there
 
-    async def curtail(self, sleeps, told):
+    async def curtail(self, sleeps, miners, told):
         self.handed.append([command.miner_id for command in sleeps])
         self.commands, self._told = {c.miner_id: c for c in sleeps}, told
         await asyncio.sleep(self.answers_s)

@@ -54,6 +54,7 @@ def sleep_frame(
         request=head.encode("latin-1") + body,
         valid_until_s=read_at_s + CONFIG_AGE_S_MAX,
         answer_deadline_s=answer_deadline_s,
+        read_s=read_at_s,
     )
 
 

@@ -3,10 +3,17 @@
 import msgspec
 import pytest
 
-from controller.channel.curtail import CURTAIL_MINERS_MAX, OUTCOMES_MAX, OutcomeLine, Outcomes
+from controller.channel.curtail import (
+    CURTAIL_MINERS_MAX,
+    OUTCOMES_MAX,
+    Curtail,
+    OutcomeLine,
+    Outcomes,
+)
 from controller.channel.frames import FRAME_BYTES_MAX
 from controller.power.decide import MinerCommand
-from controller.site.curtail import _parts
+from controller.site.curtail import CHANGED_S_MAX, _parts, changed_since
+from controller.site.slots import MinerSlots
 from drivers.contract.commands import (
     AlreadySo,
     Applied,
@@ -15,6 +22,7 @@ from drivers.contract.commands import (
     Sleep,
     Unconfirmed,
 )
+from drivers.contract.readings import MinerReading
 
 OUTCOMES = [
     Applied(),
@@ -45,7 +53,7 @@ def test_a_full_page_of_the_longest_words_fits_the_channel():
         ("m{:07}", 1, [1]),
         ("m{:07}", CURTAIL_MINERS_MAX, [CURTAIL_MINERS_MAX]),
         ("m{:07}", CURTAIL_MINERS_MAX + 1, [CURTAIL_MINERS_MAX, 1]),
-        ("\U0001f525" * 200 + "{:07}", 1_300, [645, 645, 10]),
+        ("\U0001f525" * 200 + "{:07}", 1_300, [504, 504, 292]),
     ],
 )
 def test_a_request_is_parted_so_that_each_part_fits(name, miners, parts):
@@ -57,5 +65,36 @@ def test_a_request_is_parted_so_that_each_part_fits(name, miners, parts):
     assert [len(part) for part in made] == parts
     assert [command for part in made for command in part] == commands
     for part in made:
-        ids = [command.miner_id for command in part]
-        assert len(msgspec.msgpack.encode(ids)) < FRAME_BYTES_MAX / 2 + 1_000
+        ids = tuple(command.miner_id for command in part)
+        ask = Curtail(
+            site_id="toy",
+            epoch="one",
+            number=1,
+            until_s=1.0,
+            miner_ids=ids,
+            changed_s=dict.fromkeys(ids, 1.0),
+        )
+        assert len(msgspec.msgpack.encode(ask)) < FRAME_BYTES_MAX - 1_000
+
+
+def reading(name, *, taken_s, uptime_s):
+    return MinerReading(
+        miner_id=name,
+        begun_s=taken_s - 0.1,
+        taken_s=taken_s,
+        make="any",
+        firmware="any",
+        uptime_s=uptime_s,
+    )
+
+
+def test_a_configuration_counts_as_changed_when_its_miner_began_anew_or_is_silent():
+    miners = MinerSlots()
+    for name, uptime_s in (("old", 5_000), ("young", 30), ("mute", None), ("silent", 5_000)):
+        miners.put(reading(name, taken_s=990.0, uptime_s=uptime_s))
+    miners.miss("silent", 999.0, "no answer")
+    miners.miss("never read", 999.0, "no answer")
+    changed_s = {"young": 960.0, "silent": 1_000.0, "never read": 1_000.0}
+    assert changed_since(miners, 1_000.0) == changed_s
+    assert "young" in changed_since(miners, 960.0 + CHANGED_S_MAX - 1.0)
+    assert "young" not in changed_since(miners, 960.0 + CHANGED_S_MAX)
