@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.fixed_ports]
 
 NARYN = [sys.executable, "-m", "controller.cli.main", "demo"]
 PORTS = [
-    *(("127.0.0.1", port) for port in (8440, 8441, 8442, 18086, 18088, 18090, 18443, 18830)),
+    *(("127.0.0.1", port) for port in (8440, 8441, 8442, 8443, 18086, 18088, 18090, 18443, 18830)),
     ("127.10.0.1", 4028),
     ("127.10.0.1", 8081),
     ("127.20.0.1", 5020),
@@ -86,7 +86,17 @@ def test_the_whole_evening_happens(tmp_path: Path) -> None:
     assert of_folder(folder) == []
     assert not any(listening(place) for place in PORTS)
 
-    services = {"controller", "treasury", "console", "signer", "pool", "chain", "broker", "plant"}
+    services = {
+        "controller",
+        "guard",
+        "treasury",
+        "console",
+        "signer",
+        "pool",
+        "chain",
+        "broker",
+        "plant",
+    }
     assert services <= set(living.values())
     assert keepers == set(), "no process shows a key in its words, environment or open files"
     assert in_folder(folder, forms) - {"pool/pool.key"} == {"signer/collection.key"}

@@ -13,6 +13,7 @@ class Ports:
     console: int = 8440
     health: int = 8441
     treasury_health: int = 8442
+    guard_health: int = 8443
     broker: int = 18830
     http: int = 8081
     database: int = 18086

@@ -33,7 +33,8 @@ _SITE_ID = "demo-hpp"
 _WARM_UP_S = 14.0
 """From writing the configuration to the script: start, arm, first readings."""
 _FOR_EVER_S = 86_400
-_ARM_S = 20.0
+_ARM_S = 30.0
+"""Longest wait until the controller answers and its guard watches."""
 
 _TABLES = """
 [health]
@@ -42,6 +43,12 @@ port = {health}
 [console]
 port = {console}
 treasury_state_dir = "treasury"
+
+[guard]
+port = {guard}
+silence_s = 60
+decay_s = 30
+failsafe_kw = 300
 """
 _TELEMETRY = """
 [telemetry]
@@ -95,6 +102,7 @@ class Stage:
         config = lay_site(ground, template, timetable, ports.broker)
         miners = await lay_inventory(config, SCENARIO, ports.http)
         site_file = str(ground.site_file)
+        await processes.start("guard", "controller.cli.main", "guard", "run", site_file)
         self._controller = await processes.start(
             "controller", "controller.cli.main", "run", site_file
         )
@@ -103,7 +111,8 @@ class Stage:
         return config, timetable, miners
 
     def _tables(self) -> str:
-        text = _TABLES.format(health=self._ports.health, console=self._ports.console)
+        ports = self._ports
+        text = _TABLES.format(health=ports.health, console=ports.console, guard=ports.guard_health)
         if self.database is None:
             return text
         return text + _TELEMETRY.format(database=self._ports.database)
@@ -119,7 +128,7 @@ class Stage:
         for feeder in ("north", "south"):
             while True:
                 try:
-                    await ask(config, Arm(node_id=feeder, without_watchdog=True, by="demo"))
+                    await ask(config, Arm(node_id=feeder, by="demo"))
                     break
                 except ChannelError:
                     await self.check()
