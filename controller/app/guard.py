@@ -60,7 +60,7 @@ async def run(config: SiteConfig) -> None:
     heartbeat = _heartbeat(section, modbus, clock)
     shedder = Shedder(_sender(), clock)
     site_id = config.file.site.id
-    store = Store(config.state_dir / "guard", site_id)
+    store = Store(config.guard_dir, site_id)
     guard = Guard(
         site_id,
         FailsafeCurve(
@@ -75,7 +75,7 @@ async def run(config: SiteConfig) -> None:
     )
     try:
         async with (
-            ChannelServer(config.guard_path, guard.answer),
+            ChannelServer(config.guard_path, guard.answer, shared=section.socket is not None),
             serve_health("guard", section.host, section.port, guard.not_ready),
         ):
             guard.load()

@@ -44,7 +44,8 @@ async def connect(path: Path, server: str = "naryn run") -> AsyncIterator["Chann
         raise ChannelError(f"{path}: nobody listens here; does `{server}` run?") from None
     except PermissionError:
         raise ChannelError(
-            f"{path}: permission denied; run this as the user that runs `{server}`"
+            f"{path}: permission denied; run this as the user of `{server}`, or in the group "
+            "of a socket that is shared"
         ) from None
     except TimeoutError:
         raise ChannelError(

@@ -17,7 +17,7 @@ from typing import Self
 
 import msgspec
 
-from controller.channel.folder import PrivateFolderError, ensure_private
+from controller.channel.folder import PrivateFolderError, check_shared, ensure_private
 from controller.channel.frames import (
     IMAGE_TOPIC,
     NO_REQUEST,
@@ -46,10 +46,19 @@ class ChannelServer:
     """Serves one Unix socket while its context is entered.
 
     The socket has mode 0600 and stands in a folder of mode 0700, which is made when it is missing.
+    `shared`: the socket has mode 0660, in a folder of at most mode 0750 that is there.
     """
 
-    def __init__(self, path: Path, handler: Handler, *, clients_max: int = CLIENTS_MAX) -> None:
+    def __init__(
+        self,
+        path: Path,
+        handler: Handler,
+        *,
+        clients_max: int = CLIENTS_MAX,
+        shared: bool = False,
+    ) -> None:
         self.path = path
+        self._shared = shared
         self.images_dropped = 0
         """Published images that some subscriber was too slow for."""
         self._handler = handler
@@ -68,7 +77,7 @@ class ChannelServer:
 
     async def __aenter__(self) -> Self:
         """Listen. Raises ChannelError when the path cannot be used or somebody listens there."""
-        listener = _bind(self.path)
+        listener = _bind(self.path, shared=self._shared)
         try:
             self._inode = self.path.stat().st_ino
             self._server = await asyncio.start_unix_server(self._arrived, sock=listener)
@@ -221,10 +230,13 @@ class _Client:
                 await self._writer.wait_closed()
 
 
-def _bind(path: Path) -> socket.socket:
+def _bind(path: Path, *, shared: bool) -> socket.socket:
     check_path(path)
     try:
-        ensure_private(path.parent)
+        if shared:
+            check_shared(path.parent)
+        else:
+            ensure_private(path.parent)
     except PrivateFolderError as error:
         raise ChannelError(str(error)) from None
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -232,7 +244,7 @@ def _bind(path: Path) -> socket.socket:
         _clear_stale(path)
         listener.bind(os.fspath(path))
         # Before listen() nobody can connect, so there is no moment with wider rights.
-        path.chmod(0o600)
+        path.chmod(0o660 if shared else 0o600)
     except OSError as error:
         listener.close()
         raise ChannelError(f"{path}: cannot be made: {error.strerror}") from None

@@ -39,7 +39,9 @@ app = typer.Typer(
     help="The second process: puts the fleet to sleep when `naryn run` falls silent.",
 )
 
-SiteArgument = Annotated[Path, typer.Argument(help="The site's configuration file.")]
+SiteArgument = Annotated[
+    Path, typer.Argument(envvar="NARYN_SITE", help="The site's configuration file.")
+]
 _ANSWER_S = 5.0
 
 

@@ -54,8 +54,19 @@ class SiteConfig:
 
     @property
     def guard_path(self) -> Path:
-        """Where `naryn guard run` of this site listens."""
-        return self.state_dir / "run" / "guard.sock"
+        """Where `naryn guard run` of this site listens, and everybody else finds it."""
+        guard = self.file.guard
+        if guard is None or guard.socket is None:
+            return self.state_dir / "run" / "guard.sock"
+        return self.folder / guard.socket
+
+    @property
+    def guard_dir(self) -> Path:
+        """The guard's own folder for everything it writes."""
+        guard = self.file.guard
+        if guard is None or guard.state_dir is None:
+            return self.state_dir / "guard"
+        return self.folder / guard.state_dir
 
 
 def load(path: Path) -> SiteConfig:

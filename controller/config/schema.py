@@ -253,6 +253,9 @@ class GuardSection(Section):
 
     After `silence_s` the guard takes the load down from where it stands to `failsafe_kw`, linearly
     in `decay_s`, and keeps it there until a person releases it. `port = 0`: no health page.
+
+    `socket` and `state_dir` are for a guard that runs as another user or on another host: there it
+    listens, in a folder whose group may speak with it, and here it keeps its files.
     """
 
     silence_s: Annotated[Number, Field(ge=5, le=60)] = 20.0
@@ -260,6 +263,8 @@ class GuardSection(Section):
     failsafe_kw: Kilowatts = 0.0
     host: Host = "127.0.0.1"
     port: Annotated[Whole, Field(ge=0, le=65_535)] = 8443
+    socket: Path | None = None
+    state_dir: Path | None = None
     heartbeat: HeartbeatSection | None = None
     hold_key: tuple[HoldKeySection, ...] = Field(default=(), max_length=64)
 

@@ -122,7 +122,7 @@ class GuardLink:
                     since_at=self._since_at,
                     detail=self._trouble,
                     meaning="nobody would put the miners to sleep if this process died",
-                    mend="start `naryn guard run` for this site, as the same user",
+                    mend="start `naryn guard run` for this site; this user must reach its socket",
                 )
             )
         image = self._image

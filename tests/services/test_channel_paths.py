@@ -101,6 +101,59 @@ async def test_another_user_is_refused_by_name(server, path):
             pass
 
 
+@contextlib.contextmanager
+def as_a_stranger_of(group):
+    """Another user in this group, if we may become one; otherwise ourselves, who are in ours."""
+    if os.geteuid() != 0:
+        yield
+        return
+    before = os.getegid(), os.getgroups()
+    os.setgroups([])
+    os.setegid(group)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(before[0])
+        os.setgroups(before[1])
+
+
+async def test_a_shared_socket_takes_its_folders_group_and_nobody_else(path):
+    path.parent.parent.chmod(0o711)
+    path.parent.mkdir(mode=0o750)
+    before = os.umask(0)
+    try:
+        server = ChannelServer(path, echo, shared=True)
+        async with server:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
+            with as_a_stranger_of(path.stat().st_gid):
+                async with connect(path) as client:
+                    assert unpack(await client.request(pack(1), PATIENCE_S)) == 1
+            if os.geteuid() == 0:
+                refused = pytest.raises(ChannelError, match="or in the group of a socket")
+                with as_a_stranger_of(NOBODY), refused:
+                    async with connect(path):
+                        pass
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o751])
+async def test_a_shared_folder_that_lets_more_in_is_refused(path, mode):
+    path.parent.mkdir()
+    path.parent.chmod(mode)
+    with pytest.raises(ChannelError, match=r"lets others in; mend: chmod 750"):
+        async with ChannelServer(path, echo, shared=True):
+            pass
+
+
+async def test_a_shared_folder_is_not_made(path):
+    with pytest.raises(ChannelError, match="make it: install -d -m 0750"):
+        async with ChannelServer(path, echo, shared=True):
+            pass
+
+
 async def test_a_folder_open_to_others_is_refused_and_left_as_it_is(path):
     path.parent.mkdir(mode=0o755)
     path.parent.chmod(0o755)

@@ -42,6 +42,8 @@ rating_kw = 200
 
 [guard]
 silence_s = 5
+socket = "shared/guard.sock"
+state_dir = "own"
 decay_s = 0
 port = 0
 
@@ -165,7 +167,7 @@ async def image_of(folder):
     deadline_s = time.monotonic() + PATIENCE_S
     while True:
         try:
-            async with connect(folder / "state" / "run" / "guard.sock") as client:
+            async with connect(folder / "shared" / "guard.sock") as client:
                 said = await client.request(msgspec.msgpack.encode(Look(site_id="toy")), 5.0)
             return msgspec.msgpack.decode(said, type=GuardImage)
         except ChannelError:
@@ -191,6 +193,7 @@ async def guard_process(folder):
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("g")
     made.chmod(0o700)
+    (made / "shared").mkdir(mode=0o750)
     return made
 
 
@@ -204,7 +207,8 @@ async def test_the_contactor_falls_with_the_process_and_with_miners_that_do_not_
             image = await image_of(folder)
             assert "there is no ladder" in image.relay.still
             assert relay.changes == 0
-        store = Store(folder / "state" / "guard", "toy")
+        assert not (folder / "state").exists(), "a guard of its own touches nothing of the site's"
+        store = Store(folder / "own", "toy")
         store.save_ladder(Ladder(site_id="toy", epoch="e", floor_w=100.0, entries=(entry,)))
         async with guard_process(folder):
             await until(lambda: relay.closed, "the beats of a living guard hold the contactor")
