@@ -8,6 +8,7 @@ costs the making of a few lines, and raises nothing.
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import Self
 
 import structlog
@@ -23,6 +24,9 @@ from controller.telemetry.series import MinerSeries, SiteSeries
 from drivers.contract.readings import MinerReading
 
 _log = structlog.get_logger()
+
+_CLOCK_S = 0.5
+"""How often the wall clock is looked at for readings; between, they are placed by the monotonic."""
 
 
 class Recorder:
@@ -43,6 +47,7 @@ class Recorder:
         self._commits = Commits("history", history.commit)
         self._outlet = outlet
         self._board = Board()
+        self._looked_s, self._looked_ns = -inf, 0
         self._failed = False
 
     def saw(self, image: SiteImage) -> None:
@@ -59,8 +64,10 @@ class Recorder:
         if self._outlet is None:
             return
         try:
-            age_s = max(0.0, self._clock.monotonic_s() - reading.taken_s)
-            at_ns = unix_ns(self._clock.utc()) - round(age_s * 1e9)
+            now_s = self._clock.monotonic_s()
+            if now_s - self._looked_s >= _CLOCK_S:
+                self._looked_s, self._looked_ns = now_s, unix_ns(self._clock.utc())
+            at_ns = self._looked_ns + round((reading.taken_s - self._looked_s) * 1e9)
             self._outlet.put(self._miners.lines(reading, at_ns))
         except Exception:  # noqa: BLE001 - nor the poll
             self._say_once()
