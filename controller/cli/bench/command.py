@@ -12,8 +12,9 @@ from rich.console import Console
 from controller import log
 from controller.app.site import keep_what_stays
 from controller.cli.bench import curtail as curtail_bench
-from controller.cli.bench import curtail_report, poll_report, report
+from controller.cli.bench import curtail_report, poll_report, report, watchdog_report
 from controller.cli.bench import poll as poll_bench
+from controller.cli.bench import watchdog as watchdog_bench
 from controller.cli.bench.curtail_site import GuardError
 from controller.cli.bench.curtail_waves import CurtailError
 from controller.cli.bench.fleet import build_plant
@@ -109,6 +110,32 @@ def curtail(
         print(jsonlib.dumps(result, ensure_ascii=False))
     else:
         Console().print(curtail_report.render(result))
+
+
+@app.command()
+def watchdog(
+    *,
+    miners: Annotated[
+        int, typer.Option(min=20, max=MINERS_MAX, help="Size of the fleet.")
+    ] = 10_000,
+    silence_s: Annotated[
+        float, typer.Option(min=5, max=60, help="The guard trips after so long without a beat.")
+    ] = 20.0,
+    decay_s: Annotated[
+        float, typer.Option(min=0, max=600, help="The load falls within so long.")
+    ] = 0.0,
+    json: JsonOption = False,
+) -> None:
+    """Kill the controller, and see when the miners have their command from the guard."""
+    log.configure(as_json=False)
+    try:
+        result = watchdog_bench.measure(miners, silence_s, decay_s)
+    except (GuardError, PeerError, ProfileError, OSError) as error:
+        fail(f"bench watchdog: {error}")
+    if json:
+        print(jsonlib.dumps(result, ensure_ascii=False))
+    else:
+        Console().print(watchdog_report.render(result))
 
 
 def measure(miners: int, ticks: int, seed: int) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """`naryn bench curtail`: from the decision until the last miner has its command, by the peer.
 
 raw        the C client commands as many miners, all at once
-prepared   those whose commands lie ready at the guard, alone
-idle       the whole mix; LuxOS, which has no prepared command, by the controller's drivers
+single     those whose Sleep is one prepared request, alone: what a wave can do
+idle       the whole mix
 polling    the same while the controller polls the whole fleet with telemetry
 hung       the same with miners that never answer, and slow answers of all others
 babble     the same with one miner that answers garbage and one that answers 10 MB
@@ -11,10 +11,10 @@ antminer   stock Antminers alone: their processor time and requests
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import uvloop
 
@@ -28,14 +28,13 @@ from controller.cli.bench.fleet import MIX, build_plant
 from controller.cli.bench.peer import Peer, raw_fanout
 from controller.cli.bench.polling import Ran
 from drivers.profiles import load_catalogue
-from drivers.registry import JUDGES
 
 HUNG_PERCENT = 5.0
 SLOW_MS = 50.0
 POLL_LATENCY_MS = 20.0
 ANTMINER = "antminer-stock"
-
-T = TypeVar("T")
+SINGLE = (ANTMINER, "whatsminer-v2", "braiins")
+"""LuxOS wants a session first, which is a lock and cannot be had beforehand."""
 
 
 def measure(miners: int, repeats: int, period_s: float, *, others: bool) -> dict[str, Any]:
@@ -56,25 +55,24 @@ def measure(miners: int, repeats: int, period_s: float, *, others: bool) -> dict
         machine = report.machine(ours, Path(folder))
         ground = Ground(plant=plant, peer=peer, folder=Path(folder))
         firmwares = count_firmwares(ground)
-        prepared = [name for name in firmwares if name in JUDGES]
 
-        def alone(only: list[str], illness: Illness = WELL, latency_ms: float = 0.0) -> Wave:
+        def alone(only: Collection[str], illness: Illness = WELL, latency_ms: float = 0.0) -> Wave:
             return _usual(
                 lambda: uvloop.run(wave_alone(ground, only, illness, latency_ms)), repeats
             )
 
         raws = {
             name: _usual_raw(peer, sum(firmwares[one] for one in only), ours, repeats)
-            for name, only in (("all", list(firmwares)), ("prepared", prepared))
+            for name, only in (("all", tuple(firmwares)), ("single", SINGLE))
         }
         waves = {
-            "prepared": alone(prepared),
-            "idle": alone(list(firmwares)),
-            "hung": alone(list(firmwares), Illness(hung_percent=HUNG_PERCENT), SLOW_MS),
-            "babble": alone(list(firmwares), Illness(two_babble=True)),
-            "antminer": alone([ANTMINER]),
+            "single": alone(SINGLE),
+            "idle": alone(firmwares),
+            "hung": alone(firmwares, Illness(hung_percent=HUNG_PERCENT), SLOW_MS),
+            "babble": alone(firmwares, Illness(two_babble=True)),
+            "antminer": alone((ANTMINER,)),
         }
-        waves["polling"], ran = _usual_polling(ground, list(firmwares), period_s, repeats)
+        waves["polling"], ran = _usual_polling(ground, firmwares, period_s, repeats)
         rivals, left_out = run_rivals(peer, firmwares) if others else ([], [])
     figures = {
         "miners": miners,
@@ -117,7 +115,7 @@ def _usual(run: Callable[[], Wave], repeats: int) -> Wave:
 
 
 def _usual_polling(
-    ground: Ground, firmwares: list[str], period_s: float, repeats: int
+    ground: Ground, firmwares: Collection[str], period_s: float, repeats: int
 ) -> tuple[Wave, Ran]:
     runs = [
         uvloop.run(wave_while_polling(ground, firmwares, period_s, POLL_LATENCY_MS))

@@ -4,11 +4,11 @@ An ill one is well until it is commanded. That is the worst a wave can meet: its
 prepared, and nothing is known beforehand.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from controller.cli.bench.fleet import BenchPlant
-from controller.cli.bench.peer import KINDS, Peer
+from controller.cli.bench.peer import KINDS
 from controller.clock import SystemClock
 from controller.config.inventory import InventoryRow
 from drivers.contract.devices import MinerDevice, MinerDriver
@@ -49,15 +49,14 @@ class WaveFleet:
 
 
 def build_wave_fleet(
-    plant: BenchPlant, peer: Peer, firmwares: Collection[str], illness: Illness
+    plant: BenchPlant, ports: Mapping[str, int], firmwares: Collection[str], illness: Illness
 ) -> WaveFleet:
-    """The controller's own drivers of the miners of these firmwares."""
+    """The controller's own drivers of the miners of these firmwares, at the peer's ports."""
     http = SocketHttp()
     nobody = MemoryPyasic(lambda _: Heard(said=None), lambda *_: Heard(said=None))
     wires = Wires(
         tcp=SocketTcpJson(), http=http, grpc=SocketGrpc(), pyasic=nobody, clock=SystemClock()
     )
-    ports = {"rpc": peer.rpc_port, "http": peer.http_port, "grpc": peer.http_port}
     drivers: dict[str, MinerDriver] = {}
     rows: dict[str, InventoryRow] = {}
     hung, counts = set(), dict[str, int]()
@@ -84,6 +83,6 @@ def build_wave_fleet(
             make=model.make,
             model=model.model,
             feeder=plant.site.miners[name].node_id,
-            ports=ports,
+            ports=dict(ports),
         )
     return WaveFleet(drivers=drivers, rows=rows, hung=frozenset(hung), http=http)

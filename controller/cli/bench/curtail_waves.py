@@ -15,7 +15,7 @@ from controller.cli.bench.curtail_fleet import WELL, Illness, WaveFleet, build_w
 from controller.cli.bench.curtail_site import Controller, GuardProcess
 from controller.cli.bench.fleet import BenchPlant
 from controller.cli.bench.peer import KINDS, Peer
-from controller.cli.bench.polling import READS_MAX, Ran, build_polled, poll_fleet
+from controller.cli.bench.polling import READS_MAX, PolledFleet, Ran, build_polled, poll_fleet
 from controller.site.poll import PollPace
 from controller.telemetry.outlet import until
 
@@ -64,7 +64,7 @@ async def wave_alone(
     ground: Ground, firmwares: Collection[str], illness: Illness = WELL, latency_ms: float = 0.0
 ) -> Wave:
     """Nothing else to do. Raises CurtailError, GuardError, PeerError."""
-    peer, fleet = ground.peer, build_wave_fleet(ground.plant, ground.peer, firmwares, illness)
+    peer, fleet = ground.peer, build_wave_fleet(ground.plant, ground.peer.ports, firmwares, illness)
     try:
         with GuardProcess(_folder(ground)) as guard:
             await guard.look()
@@ -87,33 +87,37 @@ async def wave_while_polling(
 
     Raises CurtailError, GuardError, PeerError.
     """
-    peer, fleet = ground.peer, build_wave_fleet(ground.plant, ground.peer, firmwares, WELL)
-    polled, pace = (
-        build_polled(ground.plant, peer, 0.0),
-        PollPace(period_s=period_s, order_period_s=period_s, reads_max=READS_MAX),
-    )
-    folder = _folder(ground)
+    peer, fleet = ground.peer, build_wave_fleet(ground.plant, ground.peer.ports, firmwares, WELL)
+    polled, folder = build_polled(ground.plant, peer, 0.0), _folder(ground)
     try:
         with GuardProcess(folder) as guard:
             await guard.look()
             controller = Controller(ground.plant, fleet.rows, polled.drivers, guard.path)
-            async with controller.running(), asyncio.TaskGroup() as tasks:
+            async with controller.running():
                 await guard.until_prepared(fleet.preparable, PREPARE_S_MAX)
                 peer.latency(latency_ms)
-                seconds = _POLL_PERIODS * period_s
-                polling = tasks.create_task(
-                    poll_fleet(polled, peer, folder, pace, seconds=seconds, latency_ms=latency_ms)
-                )
-                read = polled.tcp.exchanges
-                longest_s = _WARM_UP_PERIODS_MAX * period_s
-                await until(lambda: len(read) >= len(polled.drivers), longest_s)
-                await asyncio.sleep(2.0 * period_s)  # the first of them warms up unmeasured
-                wave = await _curtailed(ground, fleet, controller, guard, counts_cpu=False)
-            return wave, polling.result()
+                polling = asyncio.create_task(_poll(polled, peer, folder, period_s, latency_ms))
+                try:
+                    longest_s = _WARM_UP_PERIODS_MAX * period_s
+                    await until(lambda: len(polled.tcp.exchanges) >= len(fleet.rows), longest_s)
+                    await asyncio.sleep(2.0 * period_s)  # the first of them warms up unmeasured
+                    wave = await _curtailed(ground, fleet, controller, guard, counts_cpu=False)
+                    return wave, await polling
+                finally:
+                    polling.cancel()
+                    await asyncio.gather(polling, return_exceptions=True)
     finally:
         peer.latency(0.0)
         await polled.http.close()
         await fleet.http.close()
+
+
+async def _poll(
+    polled: PolledFleet, peer: Peer, folder: Path, period_s: float, latency_ms: float
+) -> Ran:
+    pace = PollPace(period_s=period_s, order_period_s=period_s, reads_max=READS_MAX)
+    seconds = _POLL_PERIODS * period_s
+    return await poll_fleet(polled, peer, folder, pace, seconds=seconds, latency_ms=latency_ms)
 
 
 async def _curtailed(

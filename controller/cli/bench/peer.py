@@ -61,6 +61,11 @@ class Peer:
         self.rpc_port = int(ports["rpc_port"])
         self.http_port = int(ports["http_port"])
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """Its ports by service, as an inventory has them; gRPC shares that of HTTP."""
+        return {"rpc": self.rpc_port, "http": self.http_port, "grpc": self.http_port}
+
     def latency(self, latency_ms: float) -> None:
         """From now on an answer takes so long."""
         self._tell(f"latency {latency_ms}")
