@@ -1,16 +1,17 @@
 """The controller's end of a hand-over, against a real guard: no Sleep is left without a word."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
 import msgspec
 import pytest
 
-from controller.channel.curtail import Collect, Curtail
+from controller.channel.curtail import Collect, Curtail, Outcomes, Taken
 from controller.channel.guard import GuardAsk
 from controller.channel.server import ChannelServer
 from controller.power.decide import MinerCommand
-from controller.site.curtail import HAND_OVER_S
+from controller.site.curtail import HAND_OVER_S, Curtailer
 from controller.site.guarded import GuardLink
 from controller.site.slots import MinerSlots
 from drivers.contract.commands import Applied, RefusalReason, Refused, Sleep
@@ -185,3 +186,24 @@ async def test_an_expired_login_is_told_as_it_is(stage):
     await stage.curtail()
     await until(lambda: len(stage.told) == MINERS, "all are told")
     assert {outcome for _, outcome in stage.told} == {stage.wave.outcome}
+
+
+async def test_an_answer_that_came_in_time_counts_however_late_the_loop_looks():
+    made = Curtailer("toy", "one", Clock())
+    command = MinerCommand(miner_id="m0", command=Sleep(), commanded_s=1.0)
+
+    class Client:
+        async def request(self, body, _timeout_s):
+            if isinstance(msgspec.msgpack.decode(body, type=GuardAsk), Collect):
+                return msgspec.msgpack.encode(Outcomes(lines=(), left=1))
+            asyncio.get_running_loop().call_soon(time.sleep, 2 * HAND_OVER_S)
+            for _ in range(8):  # as many turns as an answer takes from the socket to here
+                await asyncio.sleep(0)
+            return msgspec.msgpack.encode(Taken(miner_ids=("m0",)))
+
+    serving = asyncio.create_task(made.run(Client()))
+    await asyncio.sleep(0)
+    made.heard(1_000.0)
+    assert await made.curtail([command], {}, lambda *_: None) == {"m0"}
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
