@@ -10,6 +10,7 @@ from drivers.miners.antminer_stock import frame as antminer_stock_frame
 from drivers.miners.antminer_stock.driver import AntminerStock
 from drivers.miners.braiins import frame as braiins_frame
 from drivers.miners.braiins.driver import Braiins
+from drivers.miners.luxos import frame as luxos_frame
 from drivers.miners.luxos.driver import Luxos
 from drivers.miners.pyasic_any.driver import PyasicMiner
 from drivers.miners.pyasic_any.port import PyasicPort
@@ -65,6 +66,7 @@ MINERS: Mapping[str, MinerFactory] = {
 JUDGES: Mapping[str, Judge] = {
     "antminer-stock": antminer_stock_frame.judge,
     "whatsminer-v2": whatsminer_v2_frame.judge,
+    "luxos": luxos_frame.judge,
     "braiins": braiins_frame.judge,
 }
 """Firmware → what an answer to its prepared Sleep means; these drivers are `FrameMaker`s."""

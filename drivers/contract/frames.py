@@ -2,6 +2,8 @@
 time.
 
     prepare() ─▶ SleepFrame ─▶ sent on a fresh connection ─▶ judge(frame, reply so far) ─▶ Outcome
+                     ▲                                              │
+                     └──────────── Follow: the next request ◀───────┘
 """
 
 from collections.abc import Callable
@@ -20,7 +22,8 @@ class SleepFrame:
     changed by a person: it must not be sent any more. `answer_deadline_s` is how long the device
     may take to answer, counted from the moment at which the connection is begun. `reply_key` opens
     an encrypted answer. `read_s` (CLOCK_MONOTONIC) is when the configuration that it writes back
-    was asked for; None when it writes none.
+    was asked for; None when it writes none. `goes_on`: its answer brings the request that counts,
+    so that it is looked at as soon as it comes.
     """
 
     miner_id: str
@@ -31,10 +34,23 @@ class SleepFrame:
     valid_until_s: float
     answer_deadline_s: float
     reply_key: bytes = field(default=b"", repr=False)
+    goes_on: bool = False
     read_s: float | None = None
 
 
-Judge = Callable[[SleepFrame, bytes, bool], Outcome | None]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    """A firmware that wants more than one request: `frame` goes out next, on a fresh connection.
+
+    With `done` the Sleep has come to its outcome already, and `frame` only tidies up: it is sent
+    when no other miner waits for its command, and its answer changes nothing.
+    """
+
+    frame: SleepFrame
+    done: Outcome | None = None
+
+
+Judge = Callable[[SleepFrame, bytes, bool], Outcome | Follow | None]
 """What a reply means: (frame, everything received, whether the peer has closed).
 
 None: not whole yet. Never raises; `Refused` with UNAUTHORIZED says that the prepared login did not

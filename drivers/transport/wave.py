@@ -7,7 +7,8 @@
 A miner that hangs costs its own socket and nobody's turn. All at once would be worse for everybody:
 every connection would be made before the first command left, and the load would fall in one step
 instead of along a line. Answers lie in the kernel until the last command has left, unless sockets
-run short: to understand one costs more than to send a command, and nobody waits for it.
+run short: to understand one costs more than to send a command, and nobody waits for it. An answer
+that brings the next request of its miner is looked at as it comes; what only tidies up goes last.
 """
 
 import errno
@@ -15,13 +16,13 @@ import heapq
 import select
 import socket
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
 from drivers.contract.commands import Outcome, RefusalReason, Refused, Unconfirmed
-from drivers.contract.frames import Judge, SleepFrame
+from drivers.contract.frames import Follow, Judge, SleepFrame
 
 WAVE = 64
 """Connections begun before answers are looked at; measured as the quickest batch and the most even
@@ -51,6 +52,8 @@ class _Call:
     judge: Judge
     until_s: float
     unsent: bytes
+    is_told: bool = False
+    """Its miner has its outcome: this one tidies up."""
     connected: bool = False
     judged: int = 0
     received: bytearray = field(default_factory=bytearray)
@@ -88,48 +91,55 @@ class _Wave:
         self._unheard: list[_Call] = []
         """Those whose command has left and whose answer nobody has looked for yet."""
         self._deadlines: list[tuple[float, int, _Call]] = []
+        self._following: deque[SleepFrame] = deque()
+        self._tidying: deque[SleepFrame] = deque()
         self._begun = 0
 
     def run(self, frames: Iterable[SleepFrame], stopped: Callable[[], bool]) -> None:
         left = iter(frames)
         more = True
-        while more or self._open:
+        while more or self._open or self._following or self._tidying:
             if stopped():
                 break
-            more = more and self._begin_wave(left)
-            if not self._turn(0.0) and not more:
+            more = self._begin_wave(left)
+            if not self._turn(0.0) and not more and not self._following and not self._tidying:
                 self._listen()
                 self._turn(self._patience_s())
             self._expire()
         for call in list(self._open.values()):
             self._end(call, _unanswered(call, "this process ended before the answer"))
-        for frame in left:
+        for frame in (*self._following, *left):
             detail = "this process ended before it was sent"
             self._answered(frame, Refused(reason=RefusalReason.UNREACHABLE, detail=detail))
 
     def _begin_wave(self, left: Iterable[SleepFrame]) -> bool:
-        """Begin up to `WAVE` calls; whether there may be more."""
-        wave = list(islice(left, WAVE))
-        for frame in wave:
+        """Begin up to `WAVE` calls, of those that go on first; whether there may be more."""
+        follow = [self._following.popleft() for _ in range(min(WAVE, len(self._following)))]
+        first = list(islice(left, WAVE - len(follow)))
+        for frame in (*follow, *first):
             self._begin(frame)
-        return len(wave) == WAVE
+        if len(follow) + len(first) == WAVE:
+            return True
+        for _ in range(min(WAVE, len(self._tidying))):
+            self._begin(self._tidying.popleft(), is_told=True)
+        return False
 
-    def _begin(self, frame: SleepFrame) -> None:
+    def _begin(self, frame: SleepFrame, *, is_told: bool = False) -> None:
         if time.monotonic() >= frame.valid_until_s:
             detail = "the prepared command is too old to be sent"
-            self._answered(frame, Refused(reason=RefusalReason.UNAUTHORIZED, detail=detail))
+            self._tell(frame, Refused(reason=RefusalReason.UNAUTHORIZED, detail=detail), is_told)
             return
         while len(self._open) >= self._open_max and self._waiting:
             self._make_room()
         try:
             link = self._socket(frame.host)
         except OSError as error:
-            self._answered(frame, _unreachable(f"no socket: {error}"))
+            self._tell(frame, _unreachable(f"no socket: {error}"), is_told)
             return
         failure = link.connect_ex((frame.host, frame.port))
         if failure not in {0, errno.EINPROGRESS}:
             link.close()
-            self._answered(frame, _unreachable(_said(failure)))
+            self._tell(frame, _unreachable(_said(failure)), is_told)
             return
         call = _Call(
             frame=frame,
@@ -137,6 +147,7 @@ class _Wave:
             judge=self._judges[frame.firmware],
             until_s=time.monotonic() + frame.answer_deadline_s,
             unsent=frame.request,
+            is_told=is_told,
         )
         self._begun += 1
         self._open[link.fileno()] = call
@@ -153,13 +164,20 @@ class _Wave:
                 self._make_room()
 
     def _make_room(self) -> None:
-        """Take the answers that have come; when there is none, let go who has waited longest."""
+        """Take the answers that have come; when there is none, let go who has waited longest, and
+        last of all one whose command is still to come.
+        """
         before = len(self._open)
         self._listen()
         self._turn(0.0)
-        if len(self._open) == before:
+        if len(self._open) < before:
+            return
+        going = (call for call in self._waiting.values() if not call.frame.goes_on)
+        call = next(going, None)
+        if call is None and not self._turn(_TURN_S_MAX):
             call = next(iter(self._waiting.values()))
-            self._end(call, Unconfirmed(detail="sent; too many connections to wait for its answer"))
+        if call is not None:
+            self._end(call, _unanswered(call, "too many connections to wait for its answer"))
 
     def _listen(self) -> None:
         """Look for the answers of all whose command has left."""
@@ -203,7 +221,10 @@ class _Wave:
             self._poller.modify(call.link.fileno(), _TO_SEND)
             return
         self._waiting[call.link.fileno()] = call
-        self._unheard.append(call)
+        if call.frame.goes_on:
+            self._poller.modify(call.link.fileno(), select.EPOLLIN)
+        else:
+            self._unheard.append(call)
 
     def _receive(self, call: _Call) -> None:
         try:
@@ -221,9 +242,24 @@ class _Wave:
         call.judged += 1
         if chunk and call.judged > _JUDGED_MAX:
             return
-        outcome = call.judge(call.frame, bytes(call.received), not chunk)
-        if outcome is not None:
-            self._end(call, outcome)
+        said = call.judge(call.frame, bytes(call.received), not chunk)
+        if isinstance(said, Follow):
+            self._follow(call, said)
+        elif said is not None:
+            self._end(call, said)
+
+    def _follow(self, call: _Call, said: Follow) -> None:
+        """Queue the next request of the same miner; nothing is begun in the middle of a turn, for
+        a new socket may take the number of one that the turn still has news of.
+        """
+        self._close(call)
+        if call.is_told:
+            return
+        if said.done is None:
+            self._following.append(said.frame)
+        else:
+            self._answered(call.frame, said.done)
+            self._tidying.append(said.frame)
 
     def _expire(self) -> None:
         now_s = time.monotonic()
@@ -239,11 +275,18 @@ class _Wave:
         return self._open.get(call.link.fileno()) is call
 
     def _end(self, call: _Call, outcome: Outcome) -> None:
+        self._close(call)
+        self._tell(call.frame, outcome, call.is_told)
+
+    def _close(self, call: _Call) -> None:
         handle = call.link.fileno()
         del self._open[handle]
         self._waiting.pop(handle, None)
         call.link.close()
-        self._answered(call.frame, outcome)
+
+    def _tell(self, frame: SleepFrame, outcome: Outcome, is_told: bool) -> None:
+        if not is_told:
+            self._answered(frame, outcome)
 
 
 def _open_socket(host: str) -> socket.socket:
@@ -256,7 +299,9 @@ def _unreachable(detail: str) -> Refused:
 
 
 def _unanswered(call: _Call, said: str) -> Outcome:
-    return Unconfirmed(detail=f"sent; {said}") if call.connected else _unreachable(said)
+    if call.connected and not call.frame.goes_on:
+        return Unconfirmed(detail=f"sent; {said}")
+    return _unreachable(said)  # the request that counts has not left
 
 
 def _lost(call: _Call, error: OSError) -> Outcome:

@@ -1,12 +1,13 @@
 """Prepared commands against the simulated miners over real sockets: the physics judges."""
 
 import asyncio
+import json
 import time
 from dataclasses import replace
 
 import pytest
 
-from drivers.contract.commands import Applied, RefusalReason, Refused, Sleep
+from drivers.contract.commands import AlreadySo, Applied, RefusalReason, Refused, Sleep
 from drivers.contract.devices import Login
 from drivers.contract.errors import Unauthorized, Unsupported
 from drivers.miners.antminer_stock.frame import CONFIG_AGE_S_MAX
@@ -15,6 +16,8 @@ from drivers.transport.wave import send_wave
 from tests.protocols.test_miner_drivers import plant, until, until_reading
 
 FIRMWARES = sorted(JUDGES)
+LOGINS = [firmware for firmware in FIRMWARES if firmware != "luxos"]
+"""LuxOS knows no login, but a lock."""
 
 
 async def sent(*frames):
@@ -40,7 +43,7 @@ def forget_login(persona):
 
 
 @pytest.mark.parametrize("firmware", FIRMWARES)
-async def test_a_prepared_miner_sleeps_by_one_request(firmware):
+async def test_a_prepared_miner_sleeps_by_what_was_prepared(firmware):
     async with plant() as there:
         persona, driver = there.persona(firmware), there.driver(firmware)
         pools = [(pool.url, pool.user) for pool in persona.pools]
@@ -53,7 +56,7 @@ async def test_a_prepared_miner_sleeps_by_one_request(firmware):
         assert [(pool.url, pool.user) for pool in persona.pools] == pools
 
 
-@pytest.mark.parametrize("firmware", FIRMWARES)
+@pytest.mark.parametrize("firmware", LOGINS)
 async def test_a_login_that_the_device_forgot_is_told_and_the_driver_still_gets_through(firmware):
     async with plant() as there:
         persona, driver = there.persona(firmware), there.driver(firmware)
@@ -96,7 +99,7 @@ async def test_an_antminers_frame_carries_the_pools_of_this_minute():
         assert persona.pools[0].url == changed
 
 
-@pytest.mark.parametrize("firmware", FIRMWARES)
+@pytest.mark.parametrize("firmware", LOGINS)
 async def test_a_wrong_password_is_told_while_it_is_prepared(firmware):
     async with plant() as there:
         wrong = Login(username="root", password="wrong")
@@ -110,6 +113,37 @@ async def test_a_wrong_password_is_told_while_it_is_prepared(firmware):
             outcome = (await sent(frame))[frame.miner_id]
             assert isinstance(outcome, Refused)
             assert outcome.reason is RefusalReason.UNAUTHORIZED
+
+
+async def session_of(there, driver, command):
+    """Ask as another tool would; the session's id in the answer, "" for none."""
+    request = json.dumps({"command": command}).encode()
+    tcp, rpc = there.wires.tcp, driver._rpc
+    reply = json.loads(await tcp.exchange(rpc, request, deadline_s=5.0, bytes_max=10_000))
+    return reply["SESSION"][0]["SessionID"]
+
+
+async def test_a_luxos_miners_session_ends_with_the_wave():
+    async with plant() as there:
+        persona, driver = there.persona("luxos"), there.driver("luxos")
+        await sent(await driver.prepare())
+        assert persona.persistent_writes == 1
+        assert await session_of(there, driver, "session") == "", "nobody is locked out"
+        await until_reading(driver, hashing=False)
+        assert await driver.prepare() == AlreadySo()
+
+
+async def test_a_session_of_another_tool_is_left_alone():
+    async with plant() as there:
+        persona, driver = there.persona("luxos"), there.driver("luxos")
+        frame = await driver.prepare()
+        others = await session_of(there, driver, "logon")
+        outcome = (await sent(frame))[frame.miner_id]
+        assert isinstance(outcome, Refused)
+        assert outcome.reason is RefusalReason.UNAUTHORIZED
+        assert "no session" in outcome.detail
+        assert persona.persistent_writes == 0
+        assert await session_of(there, driver, "session") == others != ""
 
 
 @pytest.mark.parametrize("firmware", FIRMWARES)

@@ -22,9 +22,10 @@ from drivers.contract.commands import (
 )
 from drivers.contract.devices import MinerDevice
 from drivers.contract.errors import Busy, DeviceError, Malformed
+from drivers.contract.frames import SleepFrame
 from drivers.contract.readings import MinerReading, WorkMode
 from drivers.miners.asking import decoded, read_left_s
-from drivers.miners.luxos import codec, plan
+from drivers.miners.luxos import codec, frame, plan
 from drivers.miners.outcomes import after_sending, refused_by
 from drivers.miners.own_pace import own_period_s
 from drivers.transport.ports import Clock, Endpoint, TcpJson
@@ -107,6 +108,15 @@ class Luxos:
             return outcome
         finally:
             self._is_applying = False
+
+    async def prepare(self) -> SleepFrame | AlreadySo:
+        """Make the first of a Sleep's requests ready; see `drivers.contract.frames.FrameMaker`."""
+        now_s = self._clock.monotonic_s()
+        until_s = now_s + self._device.profile.read_deadline_s
+        settings, _ = await self._ask(codec.STATE, codec.decode_settings, until_s)
+        if settings.is_asleep:
+            return AlreadySo()
+        return frame.sleep_frame(self._device, self._rpc.port, now_s + frame.LIFE_S)
 
     async def _carry_out(self, command: Command, until_s: float) -> Outcome:
         """Errors that are raised from here came before anything was sent."""
