@@ -170,13 +170,10 @@ class Controller:
                 if isinstance(result, Exception):
                     raise result
 
-    async def curtail(self, names: Iterable[str]) -> None:
-        """Put these to sleep, as a tick that has just decided it."""
+    def sleeps(self, names: Iterable[str]) -> list[MinerCommand]:
+        """Commands as a tick decides them."""
         now_s = self._clock.monotonic_s()
-        commands = [
-            MinerCommand(miner_id=name, command=Sleep(), commanded_s=now_s) for name in names
-        ]
-        await self.actuator.give(commands)
+        return [MinerCommand(miner_id=name, command=Sleep(), commanded_s=now_s) for name in names]
 
     async def _tick(self) -> None:
         while True:

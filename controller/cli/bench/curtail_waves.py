@@ -133,8 +133,9 @@ async def _curtailed(
     peer.clear()
     asked = peer.report()["asked"]
     guard_s, own_s = guard.cpu_s(), time.process_time()
+    sleeps = controller.sleeps(fleet.rows)
     decided_ns = time.monotonic_ns()
-    await controller.curtail(fleet.rows)
+    await controller.actuator.give(sleeps)
     report = await _commanded(peer, miners)
     cpu_us = None
     if counts_cpu and not fleet.hung:
