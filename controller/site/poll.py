@@ -34,6 +34,10 @@ _HUNG_S = 60.0
 """Every driver keeps a deadline of its own, 15 s at most; one that does not is given up here, so
 that it holds no place for ever.
 """
+_FIRST_READS_PER_S = 500.0
+"""A first read asks everything: who it is, its configuration, its pools, on three connections and
+more. A large fleet's first round takes longer than a period, so that others have their turn too.
+"""
 _SPREAD = 0.1
 """Periods vary by this share, so that a fleet started together does not stay in step."""
 
@@ -115,10 +119,11 @@ class MinerPoll:
         self._hastened = wanted
 
     async def run(self) -> None:
-        """Read for ever. The first round is spread over one order period."""
+        """Read for ever. The first round takes one order period, or what a large fleet needs."""
         now_s = self._clock.monotonic_s()
+        spread_s = max(self._pace.order_period_s, len(self._drivers) / _FIRST_READS_PER_S)
         for miner_id in self._drivers:
-            self._wheel.put(miner_id, now_s + self._rng.random() * self._pace.order_period_s)
+            self._wheel.put(miner_id, now_s + self._rng.random() * spread_s)
         try:
             while True:
                 now_s = self._clock.monotonic_s()
