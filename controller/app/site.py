@@ -149,7 +149,7 @@ def assemble(
     desk = None
     if link is not None and keys is not None:
         desk = build_desk(site, config, link, keys, restored.blobs.get(DESK_BLOB))
-    pace = poll_pace(config.file.poll)
+    pace = poll_pace(config, fleet.devices)
     recorder = None if recorder_of is None else recorder_of(site, fleet)
     heard = None if recorder is None else recorder.heard
 
@@ -330,7 +330,7 @@ async def _run(
         if needs_pyasic:
             await stack.enter_async_context(pyasic)
         keep_what_stays()
-        say_pace(poll_pace(config.file.poll), len(running.fleet.miners))
+        say_pace(poll_pace(config, running.fleet.devices), len(running.fleet.miners))
         _log.info(
             "site_running",
             site=config.file.site.id,

@@ -95,7 +95,24 @@ class ControlSection(Section):
     retry_s: Seconds = 60.0
 
 
-class PollSection(Section):
+class _PaceSection(Section):
+    period_s: Seconds
+    order_period_s: Seconds
+
+    @model_validator(mode="after")
+    def _order_is_faster(self) -> Self:
+        if self.order_period_s > self.period_s:
+            raise ValueError("order_period_s must not be longer than period_s")
+        return self
+
+
+class FirmwarePaceSection(_PaceSection):
+    """`[[poll.firmware]]`: another pace for the miners of one firmware, `name` in the inventory."""
+
+    name: Name
+
+
+class PollSection(_PaceSection):
     """`[poll]`: how often miners are read. `connections_max` bounds reads under way at once.
 
     Between the controller and the miners may stand a firewall that remembers every connection for
@@ -106,11 +123,14 @@ class PollSection(Section):
     order_period_s: Seconds = 5.0
     connections_max: Annotated[Whole, Field(ge=1, le=4096)] = 512
     connections_per_s_max: Annotated[Whole, Field(ge=1, le=100_000)] = 2_000
+    firmware: tuple[FirmwarePaceSection, ...] = Field(default=(), max_length=100)
 
     @model_validator(mode="after")
-    def _order_is_faster(self) -> Self:
-        if self.order_period_s > self.period_s:
-            raise ValueError("order_period_s must not be longer than period_s")
+    def _one_pace_a_firmware(self) -> Self:
+        names = [pace.name for pace in self.firmware]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"firmware {twice[0]!r} has two paces; keep one")
         return self
 
 

@@ -1,6 +1,6 @@
 """How many connections a second polling may open: politeness towards stateful firewalls. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 CONNTRACK_S = 120.0
 """How long a stateful firewall remembers a connection that was closed (netfilter's default)."""
@@ -13,9 +13,9 @@ _BURST_S = 0.1
 """What was not used is saved up for so long; what was used too much delays reads by no more."""
 
 
-def connections_per_s(miners: int, period_s: float, per_s_max: float) -> float:
-    """About how many connections reading these opens in a second."""
-    return min(_CONNECTIONS_A_READ * miners / period_s, per_s_max)
+def connections_per_s(periods_s: Iterable[float], per_s_max: float) -> float:
+    """About how many connections reading opens in a second, by the period of each miner."""
+    return min(_CONNECTIONS_A_READ * sum(1.0 / period_s for period_s in periods_s), per_s_max)
 
 
 class Allowance:

@@ -8,7 +8,7 @@ periods apart.
 import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -43,15 +43,26 @@ _SPREAD = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PollPace:
-    """How often miners are read, in seconds, how many reads may be under way at once, and how many
-    connections they may open in a second.
-    """
+class Periods:
+    """How often a miner is read, in seconds: usually, and while it takes part in an order."""
 
     period_s: float
     order_period_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollPace(Periods):
+    """How often miners are read, how many reads may be under way at once, and how many connections
+    they may open in a second. `own`: miners, by id, that are not read as the others.
+    """
+
     reads_max: int
     connections_per_s_max: float = float("inf")
+    own: Mapping[str, Periods] = field(default_factory=dict)
+
+    def of(self, miner_id: str) -> Periods:
+        """The periods of one miner."""
+        return self.own.get(miner_id, self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +122,10 @@ class MinerPoll:
         set.
         """
         wanted = frozenset(miner_ids)
-        soon_s = self._clock.monotonic_s() + self._pace.order_period_s
+        now_s = self._clock.monotonic_s()
         for miner_id in sorted(wanted - self._hastened):
             due_s = self._wheel.due_s(miner_id)
+            soon_s = now_s + self._pace.of(miner_id).order_period_s
             if due_s is not None and due_s > soon_s:
                 self._wheel.put(miner_id, soon_s - self._rng.random())
         self._hastened = wanted
@@ -195,7 +207,8 @@ class MinerPoll:
     def _next_s(self, miner_id: str, begun_s: float, missed: int) -> float:
         """When to read it again, after so many failures in a row."""
         hastened = miner_id in self._hastened
-        period_s = self._pace.order_period_s if hastened else self._pace.period_s
+        periods = self._pace.of(miner_id)
+        period_s = periods.order_period_s if hastened else periods.period_s
         if missed:
             period_s *= min(2.0 ** max(0, missed - (_AWAY_MAX if hastened else 1)), _BACKOFF_MAX)
         period_s *= 1.0 + _SPREAD * (self._rng.random() - 0.5)

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from controller.cli.scenario.virtual_time import VirtualClock, run_virtual
-from controller.site.poll import MinerPoll, PollPace, poll_meter
+from controller.site.poll import MinerPoll, Periods, PollPace, poll_meter
 from controller.site.slots import MeterSlot, MinerSlots
 from drivers.contract.errors import Malformed, Unreachable
 from drivers.contract.quantities import Quality, Signal
@@ -331,6 +331,15 @@ def test_a_late_read_is_not_made_up_for():
 def test_power_needs_its_own_good_quality():
     slot = MeterSlot(meter_id="plc", rule=RULE, primary=Signal.NET_HEAD_M)
     assert slot.view(1.0, None).power_w is None
+
+
+def test_a_miner_with_a_pace_of_its_own_keeps_to_it():
+    miners = fleet(20)
+    slow = Periods(period_s=100.0, order_period_s=20.0)
+    pace = PollPace(period_s=10.0, order_period_s=2.0, reads_max=9, own={"m3": slow})
+    run_virtual(polled(miners, 300.0, pace=pace))
+    assert 28 <= len(miners["m4"].begun_s) <= 33
+    assert 3 <= len(miners["m3"].begun_s) <= 4
 
 
 def test_connections_a_second_are_bounded():
