@@ -38,8 +38,10 @@ would make every byte cost a look at all before it, and stop the wave for everyb
 """
 _READ_BYTES = 16_384
 _TURN_S_MAX = 0.05
+_HEARD_MAX = 16
+"""Answers looked at before commands have their turn again: some milliseconds."""
 _TO_SEND = select.EPOLLOUT | select.EPOLLONESHOT
-"""After its command has left, a connection is silent until it is listened to."""
+"""Whoever has sent its command is heard of by `answers` alone."""
 _OUT_OF_SOCKETS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
 
 Answered = Callable[[SleepFrame, Outcome], None]
@@ -74,22 +76,30 @@ def send_wave(
     frame whose time is over is not sent: Refused with UNAUTHORIZED. `stopped` is looked at between
     turns; what is still open then is Unconfirmed.
     """
-    with select.epoll() as poller:
-        _Wave(judges, answered, open_max, poller).run(iter(frames), stopped)
+    with select.epoll() as poller, select.epoll() as answers:
+        _Wave(judges, answered, open_max, poller, answers).run(iter(frames), stopped)
 
 
 class _Wave:
     def __init__(
-        self, judges: Mapping[str, Judge], answered: Answered, open_max: int, poller: select.epoll
+        self,
+        judges: Mapping[str, Judge],
+        answered: Answered,
+        open_max: int,
+        poller: select.epoll,
+        answers: select.epoll,
     ) -> None:
+        """`poller` hears of whatever brings a command further, `answers` of what nobody waits for;
+        the first hears of the second once all commands are begun.
+        """
         self._judges = judges
         self._answered = answered
         self._open_max = open_max
         self._poller = poller
+        self._answers = answers
+        self._listens = False
         self._open: dict[int, _Call] = {}
         self._waiting: OrderedDict[int, _Call] = OrderedDict()
-        self._unheard: list[_Call] = []
-        """Those whose command has left and whose answer nobody has looked for yet."""
         self._deadlines: list[tuple[float, int, _Call]] = []
         self._following: deque[SleepFrame] = deque()
         self._tidying: deque[SleepFrame] = deque()
@@ -102,9 +112,12 @@ class _Wave:
             if stopped():
                 break
             more = self._begin_wave(left)
-            if not self._turn(0.0) and not more and not self._following and not self._tidying:
+            if more:
+                self._turn(0.0)
+            else:
                 self._listen()
-                self._turn(self._patience_s())
+                self._turn(0.0 if self._following or self._tidying else self._patience_s())
+                self._hear(_HEARD_MAX)
             self._expire()
         for call in list(self._open.values()):
             self._end(call, _unanswered(call, "this process ended before the answer"))
@@ -168,7 +181,7 @@ class _Wave:
         last of all one whose command is still to come.
         """
         before = len(self._open)
-        self._listen()
+        self._hear(4 * WAVE)
         self._turn(0.0)
         if len(self._open) < before:
             return
@@ -180,11 +193,14 @@ class _Wave:
             self._end(call, _unanswered(call, "too many connections to wait for its answer"))
 
     def _listen(self) -> None:
-        """Look for the answers of all whose command has left."""
-        for call in self._unheard:
-            if (handle := call.link.fileno()) in self._waiting:
-                self._poller.modify(handle, select.EPOLLIN)
-        self._unheard.clear()
+        if not self._listens:
+            self._poller.register(self._answers.fileno(), select.EPOLLIN)
+            self._listens = True
+
+    def _hear(self, most: int) -> None:
+        """Look at answers of those whose command has left."""
+        for handle, _ in self._answers.poll(0.0, maxevents=most):
+            self._receive(self._open[handle])
 
     def _patience_s(self) -> float:
         if not self._deadlines:
@@ -224,7 +240,7 @@ class _Wave:
         if call.frame.goes_on:
             self._poller.modify(call.link.fileno(), select.EPOLLIN)
         else:
-            self._unheard.append(call)
+            self._answers.register(call.link.fileno(), select.EPOLLIN)
 
     def _receive(self, call: _Call) -> None:
         try:
