@@ -7,14 +7,14 @@ from contextlib import AsyncExitStack
 import msgspec
 import pytest
 
-from controller.channel.curtail import Collect, Curtail, Outcomes, Taken
+from controller.channel.curtail import Collect, Curtail, OutcomeLine, Outcomes, Taken
 from controller.channel.guard import GuardAsk
 from controller.channel.server import ChannelServer
 from controller.power.decide import MinerCommand
 from controller.site.curtail import HAND_OVER_S, Curtailer
 from controller.site.guarded import GuardLink
 from controller.site.slots import MinerSlots
-from drivers.contract.commands import Applied, RefusalReason, Refused, Sleep
+from drivers.contract.commands import Applied, RefusalReason, Refused, Sleep, Unconfirmed
 from tests.services.guard_ground import Bench, Clock
 from tests.services.test_guard_curtail import Wave
 from tests.services.test_guard_link import rows_of, tick
@@ -188,22 +188,71 @@ async def test_an_expired_login_is_told_as_it_is(stage):
     assert {outcome for _, outcome in stage.told} == {stage.wave.outcome}
 
 
-async def test_an_answer_that_came_in_time_counts_however_late_the_loop_looks():
-    made = Curtailer("toy", "one", Clock())
-    command = MinerCommand(miner_id="m0", command=Sleep(), commanded_s=1.0)
+class Client:
+    """A guard of which only the answers are there; the last one is said again and again."""
 
-    class Client:
-        async def request(self, body, _timeout_s):
-            if isinstance(msgspec.msgpack.decode(body, type=GuardAsk), Collect):
-                return msgspec.msgpack.encode(Outcomes(lines=(), left=1))
-            asyncio.get_running_loop().call_soon(time.sleep, 2 * HAND_OVER_S)
-            for _ in range(8):  # as many turns as an answer takes from the socket to here
-                await asyncio.sleep(0)
+    def __init__(self, *pages):
+        self.pages, self.before_taken = list(pages), None
+
+    async def request(self, body, _timeout_s):
+        if isinstance(msgspec.msgpack.decode(body, type=GuardAsk), Curtail):
+            if self.before_taken is not None:
+                await self.before_taken()
             return msgspec.msgpack.encode(Taken(miner_ids=("m0",)))
+        page = self.pages.pop(0) if len(self.pages) > 1 else self.pages[0]
+        return msgspec.msgpack.encode(page)
 
-    serving = asyncio.create_task(made.run(Client()))
+
+@pytest.fixture
+async def alone(monkeypatch):
+    """A curtailer, its client, and what it was told; only m0 is ever commanded."""
+    monkeypatch.setattr("controller.site.curtail.COLLECT_S", 0.02)
+    made, client = Curtailer("toy", "one", Clock()), Client(Outcomes(lines=(), left=1))
+    serving = asyncio.create_task(made.run(client))
     await asyncio.sleep(0)
     made.heard(1_000.0)
-    assert await made.curtail([command], {}, lambda *_: None) == {"m0"}
+    yield made, client, serving
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
+
+
+async def curtailed(made, told=lambda *_: None):
+    command = MinerCommand(miner_id="m0", command=Sleep(), commanded_s=1.0)
+    return await made.curtail([command], {}, told)
+
+
+async def test_an_answer_that_came_in_time_counts_however_late_the_loop_looks(alone):
+    made, client, _ = alone
+
+    async def busy():
+        asyncio.get_running_loop().call_soon(time.sleep, 2 * HAND_OVER_S)
+        for _ in range(8):  # as many turns as an answer takes from the socket to here
+            await asyncio.sleep(0)
+
+    client.before_taken = busy
+    assert await curtailed(made) == {"m0"}
+
+
+async def test_an_answer_of_a_connection_that_has_ended_counts_for_nothing(alone):
+    made, client, serving = alone
+
+    async def ended():
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    client.before_taken = ended
+    assert await curtailed(made) == frozenset(), "nobody would ask for what came of it"
+
+
+async def test_an_outcome_of_another_request_is_not_this_ones(alone):
+    made, client, _ = alone
+    told = []
+    client.pages = [
+        Outcomes(lines=(OutcomeLine.of(7, "m0", Unconfirmed(detail="another")),), left=1),
+        Outcomes(lines=(OutcomeLine.of(1, "m0", APPLIED),), left=0),
+        Outcomes(lines=(), left=0),
+    ]
+    await curtailed(made, lambda _, outcome: told.append(outcome))
+    await until(lambda: told, "it is told")
+    await asyncio.sleep(0.1)
+    assert told == [APPLIED]
