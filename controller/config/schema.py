@@ -257,7 +257,7 @@ class HeartbeatSection(Section):
     """`[guard.heartbeat]`: a relay or PLC that drops the miners' contactor when its beats stop.
 
     The guard alternates `coil` (counted from 0, function code 5) every `period_s`. After a trip it
-    stops when, `grace_s` after the curve's end, miners that should sleep still draw too much.
+    stops when, at the curve's end, miners that should sleep have drawn too much for `grace_s`.
     """
 
     host: Host
@@ -265,7 +265,7 @@ class HeartbeatSection(Section):
     unit_id: Annotated[Whole, Field(ge=0, le=255)] = 1
     coil: Annotated[Whole, Field(ge=0, le=65_535)]
     period_s: Annotated[Number, Field(ge=0.1, le=10)] = 1.0
-    grace_s: SecondsOrZero = 60.0
+    grace_s: Annotated[Number, Field(ge=5, le=3_600)] = 60.0
 
 
 class GuardSection(Section):

@@ -28,10 +28,11 @@ from controller.channel.guard import (
     ladder_sha256,
 )
 from controller.clock import SiteClock
+from controller.guard.contactor import overdue_w
 from controller.guard.curtail import Curtailments
 from controller.guard.heartbeat import Heartbeat
 from controller.guard.holding import Holding
-from controller.guard.ladder import overdue_w, to_shed
+from controller.guard.ladder import to_shed
 from controller.guard.shedder import Shedder
 from controller.guard.store import Store, StoreError
 from controller.guard.watch import (
@@ -41,7 +42,7 @@ from controller.guard.watch import (
     limit_w,
     looked,
     released,
-    walked_ago_s,
+    walked,
 )
 from controller.power.site import FailsafeCurve
 from drivers.contract.devices import MinerDriver
@@ -56,6 +57,8 @@ ten seconds where anything changed.
 
 RIVAL_S = 60.0
 """How long a second controller is alarmed after it was last heard."""
+
+_FALLS = "miners did not go to sleep, so the contactor must fall"
 
 Build = Callable[[tuple[Entry, ...]], Mapping[str, MinerDriver]]
 """Drivers of a ladder's entries; one that cannot be driven from here is left out."""
@@ -85,7 +88,8 @@ class Guard:
         self._build = build
         self._clock = clock
         self._heartbeat = heartbeat
-        self._began_s = clock.monotonic_s()
+        self._overdue_s: float | None = None
+        """Since when miners that should sleep draw too much."""
         self._watch = Watch(heard_s=clock.monotonic_s())
         self._was_heard = False
         self._ladder: Ladder | None = None
@@ -198,12 +202,15 @@ class Guard:
         """Look and shed for ever."""
         while True:
             self.step()
-            if self._heartbeat is not None:
-                self._heartbeat.feed(self._still(self._heartbeat.grace_s))
             await asyncio.sleep(STEP_S)
 
     def step(self) -> None:
-        """One look at the silence; sheds what the curve asks for."""
+        """One look at the silence; sheds what the curve asks for, and lets the relay hear of it."""
+        self._look()
+        if self._heartbeat is not None:
+            self._heartbeat.feed(self._still(self._heartbeat.grace_s))
+
+    def _look(self) -> None:
         now_s, ladder = self._clock.monotonic_s(), self._ladder
         if ladder is not None and any(entry.power_w > 0.0 for entry in ladder.entries):
             watch = looked(self._watch, now_s, self._clock.utc(), ladder.load_w, self._curve)
@@ -236,18 +243,21 @@ class Guard:
         if ladder is None:
             return "there is no ladder, so nobody could be put to sleep"
         now_s = self._clock.monotonic_s()
-        walked_s = walked_ago_s(self._watch, self._began_s, now_s, self._curve)
         limit = limit_w(self._watch, now_s, self._curve)
-        if latch is None or walked_s is None or limit is None:
-            return None
-        asleep = {entry.miner_id for entry in self._shedder.shed()}
-        over_w = overdue_w(ladder, limit, asleep)
-        if not latch.fell and walked_s > grace_s and over_w > 0.0:
+        if latch is None or limit is None or not walked(self._watch, now_s, self._curve):
+            self._overdue_s = None
+            return _FALLS if latch is not None and latch.fell else None
+        over_w = overdue_w(ladder, limit, self._shedder.sleeping())
+        if over_w == 0.0:
+            self._overdue_s = None
+        elif self._overdue_s is None:
+            self._overdue_s = now_s
+        elif not latch.fell and now_s - self._overdue_s > grace_s:
             latch = replace(latch, fell=True)
             self._watch = replace(self._watch, latch=latch)
             _log.critical("contactor_falls", over_w=round(over_w))
             self._keep(latch)
-        return "miners did not go to sleep, so the contactor must fall" if latch.fell else None
+        return _FALLS if latch.fell else None
 
     def _hear(self, beat: Beat) -> None:
         self._believe(beat.epoch)

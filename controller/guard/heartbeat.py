@@ -34,8 +34,8 @@ class Heartbeat:
         grace_s: float,
         clock: Clock,
     ) -> None:
-        """`coil`: the 0-based wire address. `grace_s`: how long after the curve's end miners may
-        take to sleep before the beats stop.
+        """`coil`: the 0-based wire address. `grace_s`: how long, at the curve's end, miners that
+        should sleep may draw too much before the guard stops the beats.
         """
         self.grace_s = grace_s
         self._coils = coils

@@ -83,6 +83,7 @@ class Shedder:
         self._under_way: dict[str, asyncio.Task[None] | None] = {}
         self._lent: dict[str, Told] = {}
         self._asleep: dict[str, float] = {}
+        self._liars: set[str] = set()
         self._entries: dict[str, Entry] = {}
         self._failed: dict[str, float] = {}
         self._looks_first = False
@@ -104,6 +105,12 @@ class Shedder:
     def shed(self) -> tuple[Entry, ...]:
         """Those put to sleep, as they stood in the ladder that they were taken from."""
         return tuple(self._entries[name] for name in self._asleep)
+
+    def sleeping(self) -> frozenset[str]:
+        """Those put to sleep, without those that said so once and were found to hash, until a
+        reading says that they sleep.
+        """
+        return frozenset(self._asleep) - self._liars
 
     @property
     def under_way(self) -> int:
@@ -142,6 +149,7 @@ class Shedder:
     def forget(self) -> None:
         """A latch was released: what was put to sleep is the controller's again."""
         self._asleep.clear()
+        self._liars.clear()
         self._failed.clear()
         self._entries.clear()
         self._looks_first = False
@@ -306,8 +314,11 @@ class Shedder:
             return
         if reading.hashing is True and reading.mode is not WorkMode.SLEEP:
             self._asleep.pop(name, None)
+            self._liars.add(name)
             self._failed[name] = self._clock.monotonic_s()
             _log.warning("shed_miner_hashes", miner=name)
+        elif reading.hashing is False:
+            self._liars.discard(name)
 
     async def _keep_prepared(self) -> None:
         async with asyncio.TaskGroup() as tasks:

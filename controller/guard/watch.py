@@ -85,15 +85,12 @@ def limit_w(watch: Watch, now_s: float, curve: FailsafeCurve) -> float | None:
     return failsafe_w(start_w, now_s - watch.latch.silent_from_s, curve)
 
 
-def walked_ago_s(watch: Watch, began_s: float, now_s: float, curve: FailsafeCurve) -> float | None:
-    """For how long a latched curve has been at its end, negative before; None while nothing is
-    latched. `began_s`: the guard's own start, which a latch of an earlier run counts from.
-    """
+def walked(watch: Watch, now_s: float, curve: FailsafeCurve) -> bool:
+    """Whether a latch stands and its curve has come to its end."""
     if watch.latch is None:
-        return None
-    if watch.latch.silent_from_s is None:
-        return now_s - began_s
-    return now_s - watch.latch.silent_from_s - curve.hold_s - curve.decay_s
+        return False
+    silent_from_s = watch.latch.silent_from_s
+    return silent_from_s is None or now_s - silent_from_s >= curve.hold_s + curve.decay_s
 
 
 def released(watch: Watch, now_s: float, curve: FailsafeCurve) -> Watch | str:

@@ -73,7 +73,7 @@ class Bench:
         self.miners: dict[str, Miner] = {}
         self.new_miner = lambda _: Miner()
         self.send = lambda *_: None
-        self.hold_keys = {}
+        self.hold_keys, self.heartbeat = {}, None
         self.new_guard()
 
     def new_guard(self):
@@ -81,7 +81,9 @@ class Bench:
         store = Store(self.folder / "guard", "toy")
         self.shedder = Shedder(self._send, self.clock)
         holding = Holding("toy", self.hold_keys, store, self.clock)
-        self.guard = Guard("toy", CURVE, store, self.shedder, holding, self.build, self.clock)
+        self.guard = Guard(
+            "toy", CURVE, store, self.shedder, holding, self.build, self.clock, self.heartbeat
+        )
         self.guard.load()
 
     def _send(self, *wave):

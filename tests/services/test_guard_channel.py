@@ -15,9 +15,11 @@ from controller.channel.guard import (
     TakeOver,
     ladder_sha256,
 )
+from controller.guard.heartbeat import Heartbeat
 from controller.guard.store import VERSION
 from controller.power.site import FailsafeCurve
-from drivers.contract.commands import RefusalReason, Refused
+from drivers.contract.commands import Applied, RefusalReason, Refused
+from drivers.transport.ports import Endpoint
 from tests.services.guard_ground import CURVE, opened, settled
 
 
@@ -203,3 +205,68 @@ async def test_a_sleeper_that_takes_anothers_place_is_taken_over_too(bench):
     await settled(bench)
     image = await bench.beat()
     assert (image.asleep, image.untaken) == (1, 1), "as many as before, but another one"
+
+
+@pytest.fixture
+def relay(bench):
+    """Why the relay gets no beat after so much time, and a look."""
+    bench.heartbeat = Heartbeat(
+        None,
+        Endpoint(device="relay", host="127.0.0.1", port=502),
+        unit_id=1,
+        coil=1,
+        period_s=1.0,
+        grace_s=30.0,
+        clock=bench.clock,
+    )
+    bench.new_guard()
+
+    async def still(after_s=0.0):
+        bench.clock.now_s += after_s
+        await settled(bench)
+        bench.guard.step()  # by what was answered
+        return (await bench.ask(Look(site_id="toy"))).relay.still
+
+    return still
+
+
+async def test_beats_stop_when_miners_draw_too_much_for_too_long(bench, relay):
+    assert "there is no ladder" in await relay()
+    await bench.give(ladder_of(3))
+    bench.miners["m1"].outcome = Refused(reason=RefusalReason.BUSY, detail="busy")
+    assert await relay(20.0) is None
+    assert await relay(0.1) is None, "tripped, and one does not sleep"
+    assert await relay(15.0) is None
+    bench.miners["m1"].outcome = Applied()
+    assert await relay(11.0) is None
+    assert await relay(300.0) is None, "it sleeps after all"
+    del bench.shedder._asleep["m1"]
+    bench.miners["m1"].outcome = Refused(reason=RefusalReason.BUSY, detail="busy")
+    assert await relay() is None, "the time begins anew"
+    assert await relay(29.0) is None
+    assert "the contactor must fall" in await relay(1.1)
+    bench.miners["m1"].outcome = Applied()
+    assert "the contactor must fall" in await relay(60.0), "until a release"
+    bench.new_guard()
+    assert "the contactor must fall" in await relay(), "over a restart too"
+
+
+async def test_a_sleeper_that_hashes_on_is_no_sleeper_for_the_contactor(bench, relay):
+    await bench.give(ladder_of(2))
+    assert await relay(20.1) is None
+    bench.miners["m1"].hashing = False
+    for name in ("m0", "m1"):
+        await bench.shedder._check(name)
+    for after_s in (0.0, 15.0, 15.0):  # it says yes each time
+        assert await relay(after_s) is None
+        assert bench.shedder.asleep == 2
+    assert "the contactor must fall" in await relay(0.1)
+
+
+async def test_a_guard_within_its_limit_keeps_the_contactor(bench, relay):
+    bench.guard._curve = FailsafeCurve(hold_s=20.0, decay_s=60.0, value_w=6_100.0)
+    await bench.give(ladder_of(3))
+    assert await relay(20.1) is None
+    for _ in range(20):
+        assert await relay(30.0) is None
+    assert bench.shedder.asleep == 1

@@ -53,7 +53,7 @@ port = {port}
 unit_id = {unit}
 coil = {coil}
 period_s = {period_s}
-grace_s = 1
+grace_s = 5
 """
 
 

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 
 from controller.channel.guard import Entry, Ladder
-from controller.guard.ladder import overdue_w, to_shed
-from controller.guard.watch import Latch, Watch, walked_ago_s
+from controller.guard.contactor import overdue_w
+from controller.guard.ladder import to_shed
+from controller.guard.watch import Latch, Watch, walked
 from controller.power.site import FailsafeCurve
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -20,14 +21,11 @@ def ladder(*powers_w, floor_w=500.0):
     return Ladder(site_id="s", epoch="e", floor_w=floor_w, entries=entries)
 
 
-def test_the_time_counts_from_the_end_of_the_curve():
-    assert walked_ago_s(Watch(heard_s=0.0), 5.0, 1e6, CURVE) is None
-    assert walked_ago_s(latched(100.0), 5.0, 130.0, CURVE) == -50.0
-    assert walked_ago_s(latched(100.0), 5.0, 190.0, CURVE) == 10.0
-
-
-def test_after_a_restart_it_counts_from_the_guards_start():
-    assert walked_ago_s(latched(None), 1_000.0, 1_010.0, CURVE) == 10.0
+def test_the_curve_has_an_end():
+    assert not walked(Watch(heard_s=0.0), 1e6, CURVE)
+    assert not walked(latched(100.0), 179.9, CURVE)
+    assert walked(latched(100.0), 180.0, CURVE)
+    assert walked(latched(None), 0.0, CURVE), "one of an earlier run counts as walked"
 
 
 def test_what_does_not_sleep_is_overdue_above_the_limit():
