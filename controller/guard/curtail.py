@@ -59,12 +59,11 @@ class Curtailments:
         if late or ask.epoch != self._epoch:
             _log.warning("curtailment_not_taken", miners=len(ask.miner_ids), late=late)
             return Taken(miner_ids=())
-        known = (self._entries.get(name) for name in dict.fromkeys(ask.miner_ids))
-        entries = [entry for entry in known if entry is not None]
+        ours = self._entries
+        entries = {name: ours[name] for name in ask.miner_ids if name in ours}
         taken = self._shedder.lend(entries, ask.changed_s, self._answered)
-        for name in taken:
-            self._done.pop(name, None)
-            self._open[name] = ask.number
+        self._open |= dict.fromkeys(taken, ask.number)
+        self._done = {name: done for name, done in self._done.items() if name not in self._open}
         self.sent += len(taken)
         _log.info("curtailment_taken", asked=len(ask.miner_ids), taken=len(taken))
         return Taken(miner_ids=taken)

@@ -173,7 +173,7 @@ class Shedder:
             self._start_wave(frames)
 
     def lend(
-        self, entries: Iterable[Entry], changed_s: Mapping[str, float], told: Told
+        self, entries: Mapping[str, Entry], changed_s: Mapping[str, float], told: Told
     ) -> tuple[str, ...]:
         """Send for a controller what lies prepared of these; returns the miners it leaves for.
 
@@ -181,22 +181,24 @@ class Shedder:
         once, unless `keep` comes before it.
         """
         now_s, frames = self._clock.monotonic_s(), []
-        for entry in entries:
-            name = entry.miner_id
+        for name in entries:
             frame = self._frames.get(name)
             gone = name in self._under_way or name in self._asleep
             if gone or frame is None or frame.valid_until_s <= now_s:
                 continue
             if frame.read_s is not None and frame.read_s < changed_s.get(name, -math.inf):
                 continue
-            del self._frames[name]
-            self._rest[name] = now_s + PREPARE_REST_S, PREPARE_REST_S / 2
-            self._under_way[name], self._lent[name] = None, told
-            self._entries[name] = entry
             frames.append(frame)
+        names = tuple([frame.miner_id for frame in frames])
+        for name in names:
+            del self._frames[name]
+        self._rest |= dict.fromkeys(names, (now_s + PREPARE_REST_S, PREPARE_REST_S / 2))
+        self._under_way |= dict.fromkeys(names)
+        self._lent |= dict.fromkeys(names, told)
+        self._entries |= {name: entries[name] for name in names}
         if frames:
             self._start_wave(frames, now_s + LENT_S)
-        return tuple(frame.miner_id for frame in frames)
+        return names
 
     def keep(self, asleep: Iterable[str]) -> None:
         """What is lent and under way is ours from now on, and so are these that sleep already."""
