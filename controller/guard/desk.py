@@ -11,7 +11,6 @@ from controller.channel.curtail import Collect, Curtail, Outcomes, Taken
 from controller.channel.frames import RequestRefused
 from controller.channel.guard import (
     LADDER_PART_ENTRIES,
-    LADDER_PARTS_MAX,
     Beat,
     EndHold,
     Entry,
@@ -33,6 +32,7 @@ from controller.guard.curtail import Curtailments
 from controller.guard.heartbeat import Heartbeat
 from controller.guard.holding import Holding
 from controller.guard.ladder import to_shed
+from controller.guard.parts import Parts
 from controller.guard.shedder import Shedder
 from controller.guard.store import Store, StoreError
 from controller.guard.watch import (
@@ -97,7 +97,8 @@ class Guard:
         self._ladder_wanted = False
         self._ladder_s: float | None = None
         self._uncovered: frozenset[str] = frozenset()
-        self._parts: list[LadderPart] = []
+        self._parts = Parts()
+        self._saving = asyncio.Lock()
         self._handed: set[str] = set()
         self._rival_s: float | None = None
         self._faults: dict[str, str] = {}
@@ -142,7 +143,7 @@ class Guard:
             case Beat():
                 self._hear(ask)
             case LadderPart():
-                self._hear_part(ask)
+                await self._hear_part(ask)
             case TakeOver():
                 return msgspec.msgpack.encode(self._hand_over(ask))
             case Curtail():
@@ -279,32 +280,16 @@ class Guard:
             self._curtailments.forget()
         self._watch, self._was_heard = watch, True
 
-    def _hear_part(self, part: LadderPart) -> None:
+    async def _hear_part(self, part: LadderPart) -> None:
         self._believe(part.epoch)
-        first = self._parts[0] if self._parts else None
-        if part.part == 0:
-            self._parts = []
-        elif first is None or (first.sha256, first.parts) != (part.sha256, part.parts):
-            raise RequestRefused("this part belongs to no ladder that was begun; begin with part 0")
-        if not (
-            part.part == len(self._parts) < part.parts <= LADDER_PARTS_MAX
-            and len(part.entries) <= LADDER_PART_ENTRIES
-        ):
-            self._parts = []
-            raise RequestRefused("a ladder's parts come in order, each within its bound")
-        self._parts.append(part)
-        if len(self._parts) < part.parts:
+        ladder = self._parts.add(part)
+        if ladder is None:
             return
-        entries = tuple(entry for one in self._parts for entry in one.entries)
-        self._parts = []
-        ladder = Ladder(
-            site_id=part.site_id, epoch=part.epoch, floor_w=part.floor_w, entries=entries
-        )
-        if ladder_sha256(ladder) != part.sha256:
-            raise RequestRefused("the ladder's digest does not fit its content")
         self._take(ladder)
         try:
-            self._store.save_ladder(ladder)
+            async with self._saving:
+                # In a thread: a slow disk keeps nobody waiting, and no look at the silence.
+                await asyncio.to_thread(self._store.save_ladder, ladder)
             self._faults.pop("ladder", None)
         except StoreError as error:
             self._fault("ladder", str(error))

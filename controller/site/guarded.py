@@ -154,12 +154,14 @@ class GuardLink:
         """Beat for ever; connects again whenever the guard is lost."""
         while True:
             try:
+                # Two: requests of one are answered in turn, and a ladder takes its time.
                 async with (
-                    connect(self._path, "naryn guard run") as client,
+                    connect(self._path, "naryn guard run") as slow,
+                    connect(self._path, "naryn guard run") as quick,
                     asyncio.TaskGroup() as tasks,
                 ):
-                    tasks.create_task(self._beat(client))
-                    tasks.create_task(self._curtailer.run(client))
+                    tasks.create_task(self._beat(slow))
+                    tasks.create_task(self._curtailer.run(quick))
             except* (ChannelError, msgspec.MsgspecError) as errors:
                 self._lost(str(errors.exceptions[0]))
             await self._curtailer.lose()

@@ -1,6 +1,7 @@
 """The controller's end of a hand-over, against a real guard: no Sleep is left without a word."""
 
 import asyncio
+import threading
 import time
 from contextlib import AsyncExitStack
 
@@ -11,8 +12,9 @@ from controller.channel.curtail import Collect, Curtail, OutcomeLine, Outcomes, 
 from controller.channel.guard import GuardAsk
 from controller.channel.server import ChannelServer
 from controller.power.decide import MinerCommand
+from controller.power.instructions import TagMiner
 from controller.site.curtail import HAND_OVER_S, Curtailer
-from controller.site.guarded import GuardLink
+from controller.site.guarded import LADDER_S, GuardLink
 from controller.site.slots import MinerSlots
 from drivers.contract.commands import Applied, RefusalReason, Refused, Sleep, Unconfirmed
 from tests.services.guard_ground import Bench, Clock
@@ -170,6 +172,26 @@ async def test_a_guard_that_forgot_leaves_nobody_open(stage):
     assert len(await stage.curtail()) == MINERS
     stage.bench.guard._curtailments.forget()
     await stage.hears(None)
+
+
+async def test_a_slow_disk_keeps_no_curtailment_waiting(stage, monkeypatch):
+    await stage.ready()
+    begun, gate = threading.Event(), threading.Event()
+
+    def save(_):
+        begun.set()
+        assert gate.wait(10.0)
+
+    monkeypatch.setattr(stage.bench.guard._store, "save_ladder", save)
+    tagged, *_ = stage.toy.miners
+    stage.toy.tick(TagMiner(miner_id=tagged, by="anna", reason="fan"))
+    stage.clock.now_s += LADDER_S
+    tick(stage.link, stage.toy)
+    try:
+        await until(begun.is_set, "the new ladder is being saved")
+        assert await stage.curtail() == stage.toy.miners.keys() - {tagged}
+    finally:
+        gate.set()
 
 
 async def test_a_latched_guard_is_not_asked(stage):
