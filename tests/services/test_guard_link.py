@@ -1,6 +1,7 @@
 """The controller's end of the guard, against a real guard over a real channel."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -133,6 +134,70 @@ async def test_a_second_controller_is_told_that_it_has_no_guard(bench, toy, monk
             lambda: "another controller is in charge" in link.alarms()[0].detail, "it is told"
         )
         assert not link.watches()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+class Forward:
+    """Carries a guard's socket, as `ssh -L` does; it can hang, and it can be cut."""
+
+    def __init__(self, guard):
+        self.path = guard.path.with_name("near.sock")
+        self.flows = asyncio.Event()
+        self.flows.set()
+        self._guard = guard
+        self._writers = []
+
+    async def _carry(self, reader, writer):
+        while data := await reader.read(65_536):
+            await self.flows.wait()
+            writer.write(data)
+        writer.close()
+
+    async def _arrived(self, reader, writer):
+        far_reader, far_writer = await asyncio.open_unix_connection(self._guard.path)
+        self._writers += [writer, far_writer]
+        ways = (self._carry(reader, far_writer), self._carry(far_reader, writer))
+        await asyncio.gather(*ways, return_exceptions=True)
+
+    @asynccontextmanager
+    async def open(self):
+        server = await asyncio.start_unix_server(self._arrived, self.path)
+        try:
+            yield
+        finally:
+            server.close()
+            self.path.unlink()
+            for writer in self._writers:
+                writer.transport.abort()
+            self._writers.clear()
+
+
+async def test_a_forwarded_socket_that_hangs_or_is_cut_is_lost_and_found_again(
+    bench, toy, monkeypatch
+):
+    for name, seconds in (("BEAT_S", 0.05), ("_AGAIN_S", 0.05), ("_ANSWER_S", 0.3)):
+        monkeypatch.setattr(f"controller.site.guarded.{name}", seconds)
+    forward = Forward(bench)
+    link = GuardLink(forward.path, toy.site, rows_of(toy), "one", bench.clock)
+    tick(link, toy)
+    running = asyncio.create_task(link.run())
+
+    def lost(why):
+        return any(a.alarm_id == "guard_lost" and why in a.detail for a in link.alarms())
+
+    try:
+        async with forward.open():
+            await until(link.watches, "the guard is heard through it")
+            forward.flows.clear()
+            await until(lambda: lost("no answer within 0.3 s"), "it hangs")
+            forward.flows.set()
+            await until(link.watches, "it flows again")
+        await until(lambda: lost("nobody listens here"), "it is cut")
+        async with forward.open():
+            await until(link.watches, "it is back")
+        assert (await bench.ask(Look(site_id="toy"))).latch is None
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
