@@ -127,9 +127,7 @@ class Guard:
         if latch is not None:
             self._shedder.look_first()
         self._holding.load()
-        self._watch = Watch(
-            heard_s=self._clock.monotonic_s(), latch=latch, held_until_s=self._holding.until_s
-        )
+        self._watch = Watch(heard_s=self._clock.monotonic_s(), latch=latch)
 
     async def answer(self, body: bytes) -> bytes:
         """Answer one request of the channel. Raises RequestRefused."""
@@ -153,10 +151,9 @@ class Guard:
             case Release(by=by):
                 self._release(by)
             case TakeHold(envelope=envelope):
-                self._hold(envelope)
+                await self._hold(envelope)
             case EndHold(by=by):
-                self._holding.end(by)
-                self._watch = replace(self._watch, held_until_s=self._holding.until_s)
+                await self._holding.end(by)
             case Look():
                 pass
         return msgspec.msgpack.encode(self.image())
@@ -207,12 +204,17 @@ class Guard:
 
     def step(self) -> None:
         """One look at the silence; sheds what the curve asks for, and lets the relay hear of it."""
+        before = self._watch.latch
         self._look()
         if self._heartbeat is not None:
             self._heartbeat.feed(self._still(self._heartbeat.grace_s))
+        latch = self._watch.latch
+        if latch is not None and latch != before:
+            self._keep(latch)  # at last: the load does not wait for a disk
 
     def _look(self) -> None:
         now_s, ladder = self._clock.monotonic_s(), self._ladder
+        self._watch = replace(self._watch, held_until_s=self._holding.until_s)
         if ladder is not None and any(entry.power_w > 0.0 for entry in ladder.entries):
             watch = looked(self._watch, now_s, self._clock.utc(), ladder.load_w, self._curve)
             if watch.latch is not None and self._watch.latch is None:
@@ -229,14 +231,13 @@ class Guard:
         self._watch = watch
         self._curtailments.trip()
         _log.critical("watchdog_tripped", silent_s=self._curve.hold_s, load_w=latch.start_w)
-        self._keep(latch)
 
     def _keep(self, latch: Latch) -> None:
         try:
             self._store.save_latch(latch)
             self._faults.pop("latch", None)
         except StoreError as error:
-            self._fault("latch", str(error))  # the load cannot wait for a disk
+            self._fault("latch", str(error))
 
     def _still(self, grace_s: float) -> str | None:
         """Why the relay gets no beat; None while it may."""
@@ -257,7 +258,6 @@ class Guard:
             latch = replace(latch, fell=True)
             self._watch = replace(self._watch, latch=latch)
             _log.critical("contactor_falls", over_w=round(over_w))
-            self._keep(latch)
         return _FALLS if latch.fell else None
 
     def _hear(self, beat: Beat) -> None:
@@ -345,13 +345,12 @@ class Guard:
         self._shedder.forget()
         _log.warning("latch_released", by=by)
 
-    def _hold(self, envelope: bytes) -> None:
+    async def _hold(self, envelope: bytes) -> None:
         if self._watch.latch is not None:
             raise RequestRefused(
                 "the latch has tripped, and a hold does not end it; `naryn guard release` does"
             )
-        self._holding.take(envelope)
-        self._watch = replace(self._watch, held_until_s=self._holding.until_s)
+        await self._holding.take(envelope)
 
     def _fault(self, name: str, said: str) -> None:
         if self._faults.get(name) != said:

@@ -1,5 +1,6 @@
 """Takes signed holds, keeps them over a restart, and knows when the one in force ends."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,6 +41,7 @@ class Holding:
         self._keys = keys
         self._store = store
         self._clock = clock
+        self._turn = asyncio.Lock()
         self._held: _Held | None = None
         self._last_at: datetime | None = None
         self._fault: str | None = None
@@ -73,8 +75,12 @@ class Holding:
         elif not is_ended:
             self._begin(hold, signer, envelope, left_s)
 
-    def take(self, envelope: bytes) -> None:
+    async def take(self, envelope: bytes) -> None:
         """Take a new hold. Raises RequestRefused with why not, which is alarmed too."""
+        async with self._turn:
+            await self._take(envelope)
+
+    async def _take(self, envelope: bytes) -> None:
         found = opened(envelope, self._keys, self._site_id)
         if isinstance(found, str):
             raise self._refusal(found)
@@ -85,21 +91,25 @@ class Holding:
         if (late := follows(hold, self._last_at)) is not None:
             raise self._refusal(late)
         try:
-            self._store.save_hold(envelope, is_ended=False)
+            await asyncio.to_thread(self._store.save_hold, envelope, is_ended=False)
         except StoreError as error:  # it could be taken again after a restart
             raise self._refusal(str(error)) from None
         self._last_at, self._fault, self._refused = hold.from_at, None, None
         self._begin(hold, signer, envelope, left_s)
 
-    def end(self, by: str) -> None:
+    async def end(self, by: str) -> None:
         """End the hold in force. Raises RequestRefused when there is none."""
+        async with self._turn:
+            await self._end(by)
+
+    async def _end(self, by: str) -> None:
         now_s, held = self._clock.monotonic_s(), self._held
         if held is None or held.until_s <= now_s:
             raise RequestRefused("no hold is in force")
         self._held = _Held(held.hold, held.issuer, held.envelope, now_s)
         _log.warning("hold_ended", by=by)
         try:
-            self._store.save_hold(held.envelope, is_ended=True)
+            await asyncio.to_thread(self._store.save_hold, held.envelope, is_ended=True)
         except StoreError as error:
             self._fault = f"{error}; after a restart the hold would be in force again"
 

@@ -16,7 +16,7 @@ from controller.channel.guard import (
     ladder_sha256,
 )
 from controller.guard.heartbeat import Heartbeat
-from controller.guard.store import VERSION
+from controller.guard.store import VERSION, Store
 from controller.power.site import FailsafeCurve
 from drivers.contract.commands import Applied, RefusalReason, Refused
 from drivers.transport.ports import Endpoint
@@ -270,3 +270,12 @@ async def test_a_guard_within_its_limit_keeps_the_contactor(bench, relay):
     for _ in range(20):
         assert await relay(30.0) is None
     assert bench.shedder.asleep == 1
+
+
+async def test_the_load_does_not_wait_for_the_latch_to_be_on_the_disk(bench, monkeypatch):
+    await bench.give(ladder_of(3))
+    under_way = []
+    monkeypatch.setattr(Store, "save_latch", lambda *_: under_way.append(bench.shedder.under_way))
+    bench.clock.now_s += 20.1
+    await settled(bench)
+    assert under_way == [3], "once, when every command had been given"
