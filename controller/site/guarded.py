@@ -1,4 +1,5 @@
-"""The controller's end of the guard: says that it ticks, gives the ladder, obeys the latch.
+"""The controller's end of the guard: says that it ticks, gives the ladder, obeys the latch, hands
+over Sleeps.
 
 A beat leaves only while ticks end: a loop that turns and decides nothing is as good as dead, and
 the guard must see that.
