@@ -98,4 +98,4 @@ def follows(hold: Hold, last_at: datetime | None) -> str | None:
     """Why a hold may not come after one that began at `last_at`; None when it may."""
     if last_at is None or hold.from_at > last_at:
         return None
-    return "this hold, or one signed after it, was taken already; sign a new one"
+    return "this hold, or one that begins later, was taken already; sign a new one"
