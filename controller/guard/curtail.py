@@ -79,8 +79,8 @@ class Curtailments:
         )
 
     def trip(self) -> None:
-        """What is under way is the guard's own now, and so are those asleep whose controller does
-        not know it: it cannot have woken them.
+        """What is under way is the guard's own now, and so are sleepers of which the controller was
+        not told: it has hardly woken them.
         """
         asleep = [
             name

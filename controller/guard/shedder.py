@@ -201,10 +201,12 @@ class Shedder:
         return names
 
     def keep(self, asleep: Iterable[str]) -> None:
-        """What is lent and under way is ours from now on, and so are these that sleep already."""
+        """What is lent and under way is ours from now on, and so are these that sleep already, as
+        far as we know: they are read at once.
+        """
         self._lent.clear()
-        due_s = self._clock.monotonic_s() + CHECK_S
-        self._asleep |= {name: due_s for name in asleep if name in self._entries}
+        now_s = self._clock.monotonic_s()
+        self._asleep |= {name: now_s for name in asleep if name in self._entries}
 
     async def run(self) -> None:
         """Prepare, and check those that were put to sleep, for ever."""

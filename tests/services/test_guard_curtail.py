@@ -198,10 +198,23 @@ async def test_a_trip_takes_over_sleepers_that_the_controller_does_not_know_of(b
     bench.send.outcome = slept
     await curtail(bench, "m0")
     await until(lambda: not bench.shedder.under_way, "it sleeps")
+    bench.miners["m0"].hashing = False
     bench.clock.now_s += 20.1
     await settled(bench)
     assert bench.shedder.asleep == 3
-    assert bench.miners["m0"].asked == 0, "nobody can have woken it"
+    await asyncio.sleep(0.8)  # it is read meanwhile
+    await settled(bench)
+    assert bench.miners["m0"].asked == 0, "it sleeps, so it is left alone"
+
+
+async def test_a_trip_finds_out_at_once_who_was_woken_all_the_same(bench):
+    await curtail(bench, "m0")
+    await until(lambda: not bench.shedder.under_way, "it sleeps")
+    bench.clock.now_s += 20.1
+    await settled(bench)
+    await until(lambda: "m0" not in bench.shedder.gone, "it is found to hash")
+    await settled(bench)
+    assert bench.miners["m0"].asked == 1
 
 
 async def test_a_new_controller_is_told_nothing_of_the_last_ones(bench):
