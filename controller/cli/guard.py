@@ -103,7 +103,7 @@ def hold(
     reason: Annotated[str, typer.Option(help="Why, for whoever looks.")] = "",
     end: Annotated[bool, typer.Option("--end", help="End the hold in force; no key.")] = False,
 ) -> None:
-    """Keep the guard from tripping while `naryn run` is updated; it ends by itself."""
+    """Keep the guard from tripping while `naryn run` is updated; the hold ends by itself."""
     config = load_site(site)
     site_id, by = config.file.site.id, getpass.getuser()
     if end and minutes is None and key is None:

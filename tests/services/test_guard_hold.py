@@ -1,14 +1,18 @@
 """A person's hold over a real channel: taken once, kept over a restart, over by itself."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner
 
 from controller.channel.frames import RequestRefused
 from controller.channel.guard import EndHold, Entry, Ladder, Look, TakeHold
+from controller.cli.main import app
+from controller.dispatch.secret_files import write_secret
 from controller.guard.hold import Hold, sealed
-from controller.signing import PublicKey, SigningKey
+from controller.signing import PublicKey, SigningKey, private_pem
 from tests.services.guard_ground import opened, settled
 
 KEY = SigningKey.of(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
@@ -165,3 +169,66 @@ async def test_a_latch_that_stands_is_not_held(bench):
     with pytest.raises(RequestRefused, match="a hold does not end it"):
         await bench.ask(hold(after_s=20.0))
     assert (await bench.ask(LOOK)).latch is not None
+
+
+SITE = """
+[site]
+id = "toy"
+[control]
+ramp_up_mw_per_min = 1
+ramp_down_mw_per_min = 1
+[[node]]
+id = "plant"
+kind = "plant"
+rating_kw = 100
+[guard]
+socket = "run/guard.sock"
+"""
+
+
+@pytest.fixture
+def command(bench):
+    """The command line at the bench's guard, in a thread beside its loop."""
+    site = bench.folder / "site.toml"
+    site.write_text(SITE)
+    write_secret(bench.folder / "anna.key", private_pem(KEY))
+
+    async def run(*words):
+        return await asyncio.to_thread(CliRunner().invoke, app, ["guard", *words, str(site)])
+
+    return run
+
+
+async def test_the_command_line_signs_holds_and_ends(bench, command):
+    bench.clock.wall = datetime.now(UTC)
+    key = ("--key", str(bench.folder / "anna.key"))
+    done = await command("hold", "--minutes", "7", *key, "--reason", "update")
+    assert done.exit_code == 0, done.output
+    image = await bench.ask(LOOK)
+    assert image.hold.reason == "update"
+    assert 0 < image.hold.ends_in_s <= 420.0
+    shown = await command("status")
+    assert shown.exit_code == 1, "a guard that is held does not guard"
+    assert "(anna): update" in shown.output
+    assert (await command("hold", "--end")).exit_code == 0
+    assert (await bench.ask(LOOK)).hold is None
+    again = await command("hold", "--end")
+    assert (again.exit_code, "no hold is in force" in again.output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--minutes", "7"),
+        ("--end", "--minutes", "7"),
+        ("--minutes", "31", "--key", "anna.key"),
+        ("--minutes", "0", "--key", "anna.key"),
+        ("--minutes", "7", "--key", "no-such-file"),
+        ("--minutes", "7", "--key", "/dev/null"),
+    ],
+)
+async def test_words_that_make_no_hold_are_refused(bench, command, words):
+    done = await command("hold", *words)
+    assert done.exit_code == 2, done.output
+    assert (await bench.ask(LOOK)).hold is None

@@ -1,13 +1,16 @@
 """What `naryn config check` reads, and who may be ordered."""
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controller.app.site import check_site
+from controller.app.trusted import read_hold_keys
 from controller.config.load import load
 from controller.config.problems import ConfigError
 from controller.dispatch.standing import caps_now_w
 from controller.power.site import Node, NodeKind
 from controller.power.state import State
+from controller.signing import SigningKey, public_pem
 from tests.unit.power.toy import build, tree
 
 SITE = """
@@ -57,6 +60,37 @@ def test_maps_and_passwords_are_read_and_all_told_at_once(tmp_path):
     assert "meter[1].map" in told
     assert "login[1].password_file" in told
     assert "chmod 600" in told
+
+
+GUARD = """
+[guard]
+[[guard.hold_key]]
+file = "anna.pub"
+issuer = "anna"
+[[guard.hold_key]]
+file = "ben.pub"
+issuer = "ben"
+"""
+
+
+def test_the_keys_that_may_hold_the_guard_are_read(tmp_path):
+    key, other = (SigningKey.of(Ed25519PrivateKey.generate()) for _ in range(2))
+    written(tmp_path)
+    with (tmp_path / "site.toml").open("a") as site:
+        site.write(GUARD)
+    config = load(tmp_path / "site.toml")
+    (tmp_path / "anna.pub").write_bytes(b"no key")
+    with pytest.raises(ConfigError) as caught:
+        check_site(config)
+    told = str(caught.value)
+    assert 'guard.hold_key[1].file = "anna.pub": not a PEM public key' in told
+    assert 'guard.hold_key[2].file = "ben.pub": cannot be read: No such file' in told
+    for name in ("anna.pub", "ben.pub"):
+        (tmp_path / name).write_bytes(public_pem(key.public_bytes))
+    with pytest.raises(ConfigError, match=r"hold_key\[2\].*this key is listed already"):
+        check_site(config)
+    (tmp_path / "ben.pub").write_bytes(public_pem(other.public_bytes))
+    assert [trusted.issuer for trusted in read_hold_keys(config).values()] == ["anna", "ben"]
 
 
 def test_a_rack_has_no_meter_and_takes_no_orders():
