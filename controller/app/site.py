@@ -60,7 +60,7 @@ from drivers.transport.tcp_json import SocketTcpJson
 
 _log = structlog.get_logger()
 
-_GC_THRESHOLDS = (20_000, 20, 50)
+_GC_THRESHOLDS = (50_000, 20, 50)
 BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
