@@ -29,7 +29,8 @@ HAND_OVER_S = 0.25
 """All the time that a hand-over may take; the guard answers within some milliseconds. Longer would
 cost more than it saves: half a second is what the whole wave takes.
 """
-_GLANCE_S = 0.02
+_GLANCE_TURNS = 32
+"""Turns of the loop; a long answer takes some from the socket to here."""
 COLLECT_S = 0.25
 CHANGED_S_MAX = 120.0
 """Twice as long as a prepared command holds a configuration."""
@@ -105,7 +106,10 @@ class Curtailer:
         try:
             await asyncio.wait([handing], timeout=HAND_OVER_S)
             # An answer that lies in the socket by now counts, however late this loop looks.
-            await asyncio.wait([handing], timeout=_GLANCE_S)
+            for _ in range(_GLANCE_TURNS):
+                if handing.done():
+                    break
+                await asyncio.sleep(0)
         finally:
             handing.cancel()
         (error,) = await asyncio.gather(handing, return_exceptions=True)

@@ -21,6 +21,7 @@ from controller.guard.shedder import Shedder
 from controller.guard.store import Store
 from controller.power.decide import MinerCommand
 from controller.site.actuate import Actuator
+from controller.site.curtail import HAND_OVER_S
 from controller.site.guarded import GuardLink
 from controller.site.slots import MinerSlots, Slots
 from drivers.contract.commands import AlreadySo, Applied, Sleep
@@ -156,6 +157,7 @@ class Yard:
 @pytest.fixture
 async def yard(tmp_path_factory, monkeypatch):
     monkeypatch.setattr("controller.site.actuate.MASS", MINERS)
+    monkeypatch.setattr("controller.site.curtail.HAND_OVER_S", 10.0)  # on a slow machine, too
     async with plant() as there, AsyncExitStack() as stack:
         made = Yard(there, tmp_path_factory.mktemp("g"))
         await stack.enter_async_context(made.server)
@@ -228,7 +230,8 @@ async def test_a_guard_that_is_lost_in_the_middle_is_made_up_for(yard):
         assert yard.persona(name).persistent_writes <= 2, "at worst once more than needed"
 
 
-async def test_a_guard_that_does_not_answer_delays_nobody(yard):
+async def test_a_guard_that_does_not_answer_delays_nobody(yard, monkeypatch):
+    monkeypatch.setattr("controller.site.curtail.HAND_OVER_S", HAND_OVER_S)
     yard.deaf = True
     outcomes = await yard.curtail()
     assert {type(outcome) for outcome in outcomes.values()} == {Applied}

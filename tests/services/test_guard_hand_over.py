@@ -24,6 +24,8 @@ from tests.services.test_guard_shedder import Prepared, until
 from tests.unit.power.toy import build
 
 MINERS = 70
+PATIENCE_S = 10.0
+"""For a hand-over, so that no test depends on a quick machine."""
 APPLIED = Applied(persistent_writes=1)
 
 
@@ -101,6 +103,7 @@ async def stage(tmp_path_factory, monkeypatch):
     monkeypatch.setattr("controller.site.guarded.BEAT_S", 0.05)
     monkeypatch.setattr("controller.site.guarded._AGAIN_S", 0.05)
     monkeypatch.setattr("controller.site.curtail.COLLECT_S", 0.02)
+    monkeypatch.setattr("controller.site.curtail.HAND_OVER_S", PATIENCE_S)
     made = Stage(tmp_path_factory.mktemp("g"))
     await made.begin()
     yield made
@@ -128,7 +131,7 @@ async def test_a_request_names_the_moment_by_the_guards_own_clock(stage):
     await stage.ready()
     await stage.curtail()
     (ask,) = [ask for ask in stage.asked if isinstance(ask, Curtail)]
-    assert ask.until_s == pytest.approx(stage.bench.clock.now_s + HAND_OVER_S)
+    assert ask.until_s == pytest.approx(stage.bench.clock.now_s + PATIENCE_S)
 
 
 async def test_moments_of_change_are_told_by_the_guards_own_clock(stage):
@@ -140,8 +143,9 @@ async def test_moments_of_change_are_told_by_the_guards_own_clock(stage):
     assert ask.changed_s == pytest.approx({silent: stage.bench.clock.now_s})
 
 
-async def test_a_guard_that_does_not_answer_is_not_waited_for(stage):
+async def test_a_guard_that_does_not_answer_is_not_waited_for(stage, monkeypatch):
     await stage.ready()
+    monkeypatch.setattr("controller.site.curtail.HAND_OVER_S", HAND_OVER_S)
     stage.deaf = {Curtail}
     async with asyncio.timeout(5.0):
         assert await stage.curtail() == frozenset()
