@@ -17,6 +17,7 @@ from typing import Self
 
 import msgspec
 
+from controller.app.site import keep_what_stays
 from controller.channel.client import connect
 from controller.channel.frames import ChannelError
 from controller.channel.guard import GuardImage, Look
@@ -30,7 +31,7 @@ from controller.power.state import State
 from controller.site.actuate import Actuator
 from controller.site.guarded import GuardLink
 from controller.site.slots import MinerSlots, Slots
-from drivers.contract.commands import Sleep
+from drivers.contract.commands import RefusalReason, Refused, Sleep
 from drivers.contract.devices import MinerDriver
 
 READY_S = 60.0
@@ -159,6 +160,7 @@ class Controller:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Beat as long as this is entered."""
+        keep_what_stays()  # as `naryn run` does once it is put together
         tasks = [asyncio.create_task(self.link.run()), asyncio.create_task(self._tick())]
         try:
             yield self
@@ -174,6 +176,15 @@ class Controller:
         """Commands as a tick decides them."""
         now_s = self._clock.monotonic_s()
         return [MinerCommand(miner_id=name, command=Sleep(), commanded_s=now_s) for name in names]
+
+    def unreached(self) -> list[str]:
+        """Miners whose last command did not leave; a tick would decide it once more."""
+        return [
+            answered.miner_id
+            for answered in self._slots.take_answered()
+            if isinstance(answered.outcome, Refused)
+            and answered.outcome.reason is RefusalReason.UNREACHABLE
+        ]
 
     async def _tick(self) -> None:
         while True:

@@ -21,7 +21,7 @@ from controller.telemetry.outlet import until
 
 PREPARE_S_MAX = 120.0
 """A fleet that is not prepared then is commanded as it is; `prepared` says so."""
-COMMANDED_S_MAX = 60.0
+COMMANDED_S_MAX = 120.0
 ANSWERED_S_MAX = 60.0
 _LOOK_S = 0.2
 _POLL_PERIODS = 4.0
@@ -36,13 +36,15 @@ class CurtailError(Exception):
 class Wave:
     """One curtailment. Moments are from the decision, as the peer read the commands.
 
-    `by_guard`: commands that left as prepared frames. `cpu_us_per_miner`: guard and controller
+    `by_guard`: commands that left as prepared frames. `again`: commands given once more, for their
+    miner was not reached. `cpu_us_per_miner`: guard and controller
     together, answers included; None where something else ran beside or not everybody answers.
     """
 
     miners: int
     prepared: int
     by_guard: int
+    again: int
     first_ms: float
     median_ms: float
     last_ms: float
@@ -136,7 +138,7 @@ async def _curtailed(
     sleeps = controller.sleeps(fleet.rows)
     decided_ns = time.monotonic_ns()
     await controller.actuator.give(sleeps)
-    report = await _commanded(peer, miners)
+    report, again = await _commanded(peer, controller, miners)
     cpu_us = None
     if counts_cpu and not fleet.hung:
         await until(lambda: controller.actuator.under_way == 0, ANSWERED_S_MAX)
@@ -151,6 +153,7 @@ async def _curtailed(
         miners=miners,
         prepared=image.ready,
         by_guard=after.curtailed - image.curtailed,
+        again=again,
         first_ms=ms(report["first_ns"]),
         median_ms=ms(report["median_ns"]),
         last_ms=ms(report["last_ns"]),
@@ -164,20 +167,23 @@ async def _curtailed(
     )
 
 
-async def _commanded(peer: Peer, miners: int) -> dict[str, Any]:
-    until_s = time.monotonic() + COMMANDED_S_MAX
+async def _commanded(peer: Peer, controller: Controller, miners: int) -> tuple[dict[str, Any], int]:
+    again, until_s = 0, time.monotonic() + COMMANDED_S_MAX
     while (report := await asyncio.to_thread(peer.report))["miners_acted"] < miners:
         if time.monotonic() > until_s:
             raise CurtailError(
                 f"{report['miners_acted']} of {miners} miners had their command "
                 f"{COMMANDED_S_MAX:g} s after the decision"
             )
+        unreached = controller.unreached()
+        again += len(unreached)
+        await controller.actuator.give(controller.sleeps(unreached))
         await asyncio.sleep(_LOOK_S)
     if report["miners_acted"] > miners:
         raise CurtailError(
             f"{report['miners_acted']} miners had a command, and {miners} were to have one"
         )
-    return report
+    return report, again
 
 
 def _folder(ground: Ground) -> Path:

@@ -25,16 +25,45 @@ class Guard:
         return "shed_failed miner=m1"
 
 
+class Site:
+    """A controller that has not reached these miners, and gives them their command again."""
+
+    def __init__(self, *unreached):
+        self.waiting, self.given, self.actuator = list(unreached), [], self
+
+    def unreached(self):
+        found, self.waiting = self.waiting, []
+        return found
+
+    def sleeps(self, names):
+        return names
+
+    async def give(self, commands):
+        self.given += commands
+
+
 async def test_a_miner_without_its_command_ends_the_run(monkeypatch):
     monkeypatch.setattr(curtail_waves, "COMMANDED_S_MAX", 0.0)
     with pytest.raises(CurtailError, match="3 of 4 miners had their command"):
-        await curtail_waves._commanded(Stamps(3), 4)
+        await curtail_waves._commanded(Stamps(3), Site(), 4)
 
 
 async def test_so_does_a_command_that_nobody_gave():
     with pytest.raises(CurtailError, match="5 miners had a command, and 4 were to have one"):
-        await curtail_waves._commanded(Stamps(5), 4)
-    assert await curtail_waves._commanded(Stamps(4), 4) == {"miners_acted": 4}
+        await curtail_waves._commanded(Stamps(5), Site(), 4)
+    assert await curtail_waves._commanded(Stamps(4), Site(), 4) == ({"miners_acted": 4}, 0)
+
+
+async def test_who_was_not_reached_is_commanded_again_as_a_tick_would():
+    site, stamps = Site("m1"), Stamps(3)
+
+    async def give(commands):
+        site.given += commands
+        stamps.acted += len(commands)
+
+    site.give = give
+    assert await curtail_waves._commanded(stamps, site, 4) == ({"miners_acted": 4}, 1)
+    assert site.given == ["m1"]
 
 
 def test_a_guard_that_leaves_somebody_behind_is_quoted():
