@@ -25,6 +25,8 @@ _log = structlog.get_logger()
 _REST_S_MAX = 0.05
 """The longest rest of the loop: a miner may be hastened meanwhile."""
 _REST_S_MIN = 0.001
+_STARTS_MAX = 16
+"""Reads begun before others have their turn; a round that is late must not keep a tick waiting."""
 _BACKOFF_MAX = 8
 _AWAY_MAX = 4
 """Failed reads in a row that are no reason to ask less often while a miner takes part in an order:
@@ -152,7 +154,10 @@ class MinerPoll:
         allowance = self._allowance
         if allowance is not None:
             allowance.fill(now_s)
+        begun = 0
         while (next_s := self._wheel.next_s()) is not None and next_s <= now_s:
+            if begun == _STARTS_MAX:
+                return 0.0
             if len(self._reading) >= self._pace.reads_max:
                 return SLOT_S
             if allowance is not None and not allowance.take():
@@ -160,6 +165,7 @@ class MinerPoll:
             found = self._wheel.pop(now_s)
             if found is not None:
                 self._start(*found, now_s)
+                begun += 1
         if next_s is None:
             return _REST_S_MAX
         return min(max(next_s - self._clock.monotonic_s(), _REST_S_MIN), _REST_S_MAX)

@@ -31,8 +31,10 @@ Real replies arrive in a few segments, while a peer that drips brackets would ma
 parse of all the bytes before it.
 """
 _READ_BYTES = 65_536
-_TURN_EVENTS_MAX = 32
-"""Sockets served before the event loop has its turn again."""
+_TURN_EVENTS_MAX = 8
+"""Sockets served before the event loop has its turn again: what is made of their replies is made in
+that same turn, and who else waits for the loop waits so long.
+"""
 _SWEEP_S = 0.05
 """How often passed deadlines are looked for: by so much an exchange may cost more than its own."""
 _ADDRESSES_MAX = 65_536
