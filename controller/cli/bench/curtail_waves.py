@@ -36,12 +36,14 @@ class CurtailError(Exception):
 class Wave:
     """One curtailment. Moments are from the decision, as the peer read the commands.
 
-    `by_guard`: commands that left as prepared frames. `again`: commands given once more, for their
-    miner was not reached. `cpu_us_per_miner`: guard and controller
-    together, answers included; None where something else ran beside or not everybody answers.
+    `guard_nice`: its priority, see GUARD_NICE. `by_guard`: commands that left as prepared frames.
+    `again`: commands given once more, for their miner was not reached. `cpu_us_per_miner`: guard
+    and controller together, answers included; None where something else ran beside or not
+    everybody answers.
     """
 
     miners: int
+    guard_nice: int
     prepared: int
     by_guard: int
     again: int
@@ -151,6 +153,7 @@ async def _curtailed(
 
     return Wave(
         miners=miners,
+        guard_nice=guard.nice,
         prepared=image.ready,
         by_guard=after.curtailed - image.curtailed,
         again=again,
