@@ -25,8 +25,10 @@ _log = structlog.get_logger()
 _REST_S_MAX = 0.05
 """The longest rest of the loop: a miner may be hastened meanwhile."""
 _REST_S_MIN = 0.001
-_STARTS_MAX = 16
-"""Reads begun before others have their turn; a round that is late must not keep a tick waiting."""
+_STARTS_MAX = 4
+"""Reads begun before others have their turn: fewer than end in the same turn (`tcp_json`), so that
+a round that is late ends what it has begun, and keeps no tick waiting.
+"""
 _BACKOFF_MAX = 8
 _AWAY_MAX = 4
 """Failed reads in a row that are no reason to ask less often while a miner takes part in an order:

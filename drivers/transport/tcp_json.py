@@ -31,7 +31,7 @@ Real replies arrive in a few segments, while a peer that drips brackets would ma
 parse of all the bytes before it.
 """
 _READ_BYTES = 65_536
-_TURN_EVENTS_MAX = 8
+_TURN_EVENTS_MAX = 16
 """Sockets served before the event loop has its turn again: what is made of their replies is made in
 that same turn, and who else waits for the loop waits so long.
 """
