@@ -3,11 +3,12 @@
 import json as jsonlib
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from controller import log
 from controller.app.site import keep_what_stays
@@ -49,10 +50,7 @@ def tick(
         result = measure(miners, ticks, seed)
     except (WrongDecisionsError, ProfileError, JournalError, OSError) as error:
         fail(f"bench tick: {error}")
-    if json:
-        print(jsonlib.dumps(result, ensure_ascii=False))
-    else:
-        Console().print(report.render(result))
+    _show(result, report.render, json=json)
 
 
 @app.command()
@@ -79,10 +77,7 @@ def poll(
         result = poll_bench.measure(miners, period_s, latency_ms, hung_percent, seconds)
     except (PeerError, ProfileError, DeviceError, OSError) as error:
         fail(f"bench poll: {error}")
-    if json:
-        print(jsonlib.dumps(result, ensure_ascii=False))
-    else:
-        Console().print(poll_report.render(result))
+    _show(result, poll_report.render, json=json)
 
 
 @app.command()
@@ -106,10 +101,7 @@ def curtail(
         result = curtail_bench.measure(miners, repeats, period_s, others=others)
     except (CurtailError, GuardError, PeerError, ProfileError, DeviceError, OSError) as error:
         fail(f"bench curtail: {error}")
-    if json:
-        print(jsonlib.dumps(result, ensure_ascii=False))
-    else:
-        Console().print(curtail_report.render(result))
+    _show(result, curtail_report.render, json=json)
 
 
 @app.command()
@@ -132,10 +124,7 @@ def watchdog(
         result = watchdog_bench.measure(miners, silence_s, decay_s)
     except (GuardError, PeerError, ProfileError, OSError) as error:
         fail(f"bench watchdog: {error}")
-    if json:
-        print(jsonlib.dumps(result, ensure_ascii=False))
-    else:
-        Console().print(watchdog_report.render(result))
+    _show(result, watchdog_report.render, json=json)
 
 
 def measure(miners: int, ticks: int, seed: int) -> dict[str, Any]:
@@ -164,3 +153,12 @@ def measure(miners: int, ticks: int, seed: int) -> dict[str, Any]:
         seed=seed,
         machine=machine,
     )
+
+
+def _show(
+    result: dict[str, Any], render: Callable[[dict[str, Any]], RenderableType], *, json: bool
+) -> None:
+    if json:
+        print(jsonlib.dumps(result, ensure_ascii=False))
+    else:
+        Console().print(render(result))

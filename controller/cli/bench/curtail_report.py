@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from controller.cli.bench import report
 from controller.cli.bench.peer import BUSY_PERCENT_MIN
 
 GOAL_MINERS = 10_000
@@ -95,18 +96,13 @@ def _ratios(
 
 def render(result: dict[str, Any]) -> RenderableType:
     """Moments of each scene, ratios beside their goals, and the other libraries."""
-    figures, where = result["figures"], result["machine"]
+    figures = result["figures"]
     lines: list[RenderableType] = [_moments(result), _goals(result)]
     if figures["others"]:
         lines.append(_others(figures["others"]))
     lines += [Text(f"Left out: {why}.") for why in figures["left_out"]]
-    core = where["pinned_core"]
-    on = "not pinned to a core" if core is None else f"on core {core}"
-    note = f"{where['cpu']}, {on}, {where['python']}, load {where['load_1m']}"
-    lines.append(Text(note, style="dim"))
-    if result["raw_limit"]["peer_bound"]:
-        said = ", ".join(result["raw_limit"]["peer_bound"])
-        lines.append(Text(f"peer_bound: the raw client waited for its peer ({said}): no ratio."))
+    lines.append(Text(report.machine_note(result["machine"]), style="dim"))
+    lines += report.peer_bound_note(result["raw_limit"])
     if None in result["met"].values():
         judged = f"{GOAL_MINERS} miners, {GOAL_REPEATS} repeats or more and {GOAL_PERIOD_S:g} s"
         lines.append(Text(f"The goals are for {judged}.", style="dim"))
@@ -134,11 +130,10 @@ def _cells(one: Mapping[str, Any]) -> list[str]:
 
 def _goals(result: dict[str, Any]) -> Table:
     table = _table("ratios", ("", "value", "goal", "met"))
-    words = {None: "not judged", True: "[green]met[/green]", False: "[red]not met[/red]"}
     for name, goal in result["goals"].items():
         value = result["ratios"].get(name)
         shown = "unknown" if value is None else f"{value:g}"
-        table.add_row(name, shown, f"≤ {goal['at_most']:g}", words[result["met"][name]])
+        table.add_row(name, shown, f"≤ {goal['at_most']:g}", report.met_word(result["met"], name))
     poll = result["figures"]["poll"]
     table.caption = (
         f"the poll beside the wave: {poll['polls']} polls, {poll['missed']} missed, "

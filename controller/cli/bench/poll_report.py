@@ -6,6 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from controller.cli.bench import report
+
 _ROWS = (
     ("polls", "polls in the measured time", ""),
     ("missed", "missed", ""),
@@ -37,16 +39,15 @@ def render(result: dict[str, Any]) -> RenderableType:
         table.add_column(title, justify="left" if title in {"figure", "met"} else "right")
     for name, label, unit in _ROWS:
         wanted = f"≤ {goals[name]['at_most']:g}" if name in goals else ""
-        table.add_row(label, _shown(found.get(name), unit), wanted, _met(result["met"], name))
+        table.add_row(
+            label,
+            _shown(found.get(name), unit),
+            wanted,
+            report.met_word(result["met"], name),
+        )
     lines: list[RenderableType] = [table, _by_firmware(result)]
-    where = result["machine"]
-    core = where["pinned_core"]
-    on = "not pinned to a core" if core is None else f"on core {core}"
-    note = f"{where['cpu']}, {on}, {where['python']}, load {where['load_1m']}"
-    lines.append(Text(note, style="dim"))
-    if result["raw_limit"]["peer_bound"]:
-        said = ", ".join(result["raw_limit"]["peer_bound"])
-        lines.append(Text(f"peer_bound: the raw client waited for its peer ({said}): no ratio."))
+    lines.append(Text(report.machine_note(result["machine"]), style="dim"))
+    lines += report.peer_bound_note(result["raw_limit"])
     if figures["left_out"]:
         said = ", ".join(figures["left_out"])
         lines.append(Text(f"Left out, without a driver of their own: {said}."))
@@ -72,11 +73,3 @@ def _by_firmware(result: dict[str, Any]) -> Table:
 
 def _shown(value: float | None, unit: str) -> str:
     return "unknown" if value is None else f"{value:g} {unit}".strip()
-
-
-def _met(met: dict[str, bool | None], name: str) -> str:
-    if name not in met:
-        return ""
-    if met[name] is None:
-        return "not judged"
-    return "[green]met[/green]" if met[name] else "[red]not met[/red]"

@@ -136,6 +136,29 @@ def machine(pinned_core: int | None, journal_folder: Path) -> dict[str, Any]:
     }
 
 
+_MET = {None: "not judged", True: "[green]met[/green]", False: "[red]not met[/red]"}
+
+
+def met_word(met: dict[str, bool | None], name: str) -> str:
+    """Whether a goal was met; nothing for a figure that has none."""
+    return _MET[met[name]] if name in met else ""
+
+
+def machine_note(where: dict[str, Any]) -> str:
+    """What the figures were taken on, in a line."""
+    core = where["pinned_core"]
+    on = "not pinned to a core" if core is None else f"on core {core}"
+    return f"{where['cpu']}, {on}, {where['python']}, load {where['load_1m']}"
+
+
+def peer_bound_note(raw_limit: dict[str, Any]) -> list[Text]:
+    """Whose raw client waited for its peer; nothing where none did."""
+    if not raw_limit["peer_bound"]:
+        return []
+    said = ", ".join(raw_limit["peer_bound"])
+    return [Text(f"peer_bound: the raw client waited for its peer ({said}): no ratio.")]
+
+
 def _cpu_model() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -165,7 +188,12 @@ def render(result: dict[str, Any]) -> RenderableType:
     for name in ("median_ms", "p99_ms", "max_ms"):
         goal = result["goals"].get(name)
         wanted = "" if goal is None else f"≤ {goal['at_most']:g} ms"
-        table.add_row(name, f"{figures[name]:.1f} ms", wanted, _met(result["met"], name))
+        table.add_row(
+            name,
+            f"{figures[name]:.1f} ms",
+            wanted,
+            met_word(result["met"], name),
+        )
     raw_ms, ratio = result["raw_limit"]["median_ms"], result["ratios"]["median_to_raw"]
     rows = (
         ("bare pass over the readings", f"{raw_ms:.2f} ms"),
@@ -183,19 +211,8 @@ def render(result: dict[str, Any]) -> RenderableType:
     for label, value in rows:
         table.add_row(label, value, "", "")
     where = result["machine"]
-    core = where["pinned_core"]
-    on = "not pinned to a core" if core is None else f"on core {core}"
-    note = f"{where['cpu']}, {on}, {where['python']}, load {where['load_1m']}, gc {where['gc']}"
-    lines = [Text(note, style="dim")]
+    lines = [Text(f"{machine_note(where)}, gc {where['gc']}", style="dim")]
     if None in result["met"].values():
         judged = f"The goals are for {GOAL_MINERS} miners and {GOAL_TICKS} ticks or more."
         lines.append(Text(judged, style="dim"))
     return Group(table, *lines)
-
-
-def _met(met: dict[str, bool | None], name: str) -> str:
-    if name not in met:
-        return ""
-    if met[name] is None:
-        return "not judged"
-    return "[green]met[/green]" if met[name] else "[red]not met[/red]"

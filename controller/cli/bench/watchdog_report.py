@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from controller.cli.bench import report
 from controller.cli.bench.peer import KINDS
 
 GOAL_MINERS = 10_000
@@ -84,7 +85,7 @@ def assemble(
 
 def render(result: dict[str, Any]) -> RenderableType:
     """Expected and seen moments, side by side."""
-    figures, where = result["figures"], result["machine"]
+    figures = result["figures"]
     table = Table(
         title=f"watchdog: kill -9, {figures['miners']} miners, {figures['prepared']} prepared"
     )
@@ -97,8 +98,5 @@ def render(result: dict[str, Any]) -> RenderableType:
         table.add_row(f"{name} command", wanted, f"{figures[f'{name}_s']:g}")
     for firmware, last_s in figures["last_s_by_firmware"].items():
         table.add_row(f"last of {firmware}", "", f"{last_s:g}")
-    core = where["pinned_core"]
-    on = "not pinned to a core" if core is None else f"on core {core}"
-    note = f"{where['cpu']}, {on}, {where['python']}, load {where['load_1m']}"
     raw = f"the C client needs {result['raw_limit']['last_ms']:g} ms for as many"
-    return Group(table, Text(f"{raw}; {note}", style="dim"))
+    return Group(table, Text(f"{raw}; {report.machine_note(result['machine'])}", style="dim"))
