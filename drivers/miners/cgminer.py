@@ -8,7 +8,7 @@ bounded, and what is missing or senseless becomes None and never 0.
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -203,8 +203,3 @@ def given(*values: Any) -> Any:
         if value is not None:
             return value
     return None
-
-
-def first(mapping: Mapping[str, Any], *keys: str) -> Any:
-    """Return the value of the first key that is there and not null."""
-    return next((mapping[key] for key in keys if mapping.get(key) is not None), None)

@@ -177,7 +177,7 @@ def encode_config(config: Config, raw_mode: str) -> bytes:
     for key in MODE_KEYS:
         like = config.values.get(key, example)
         values[key] = raw_mode if isinstance(like, str) else int(raw_mode)
-    level = cgminer.first(values, *_FREQUENCY_LEVEL_KEYS)
+    level = cgminer.given(*(values.get(key) for key in _FREQUENCY_LEVEL_KEYS))
     if level is not None:
         values.setdefault("freq-level", level)
     return msgspec.json.encode(values)

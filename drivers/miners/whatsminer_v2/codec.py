@@ -169,14 +169,15 @@ def decode_status(body: bytes) -> Status:
     value.
     """
     said = content(body)
-    off = str(cgminer.first(said, "mineroff", "btmineroff")).lower()
+    off = str(cgminer.given(said.get("mineroff"), said.get("btmineroff"))).lower()
     if off not in {"true", "false"}:
         raise ReplyError("neither mineroff nor btmineroff is true or false")
+    versions = (said.get("FirmwareVersion"), said.get("Firmware Version"))
     return Status(
         is_off=off == "true",
         raw_mode=_raw_mode(said.get("power_mode")),
         power_limit_w=cgminer.power_w(said.get("power_limit_set")),
-        firmware_version=cgminer.text(cgminer.first(said, "FirmwareVersion", "Firmware Version")),
+        firmware_version=cgminer.text(cgminer.given(*versions)),
     )
 
 
