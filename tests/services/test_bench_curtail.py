@@ -1,9 +1,5 @@
 """`naryn bench curtail` as it is typed, small: the object's shape, and that all were commanded."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +8,9 @@ from controller.cli.bench import curtail_report
 from controller.cli.bench.curtail_rivals import run_rivals
 from controller.cli.bench.peer import Peer
 from drivers.registry import JUDGES
+from tests.services.bench_runs import bench, ends_with_a_sentence_without_a_compiler
 
 ROOT = Path(__file__).parents[2]
-NARYN = Path(sys.executable).with_name("naryn")
 MINERS = 200
 MIX = {"antminer-stock": 80, "whatsminer-v2": 60, "luxos": 40, "braiins": 20}
 SINGLE = 160
@@ -26,15 +22,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def result():
     small = ("--miners", MINERS, "--repeats", 1, "--period-s", 0.5, "--no-others")
-    ran = subprocess.run(
-        [NARYN, "bench", "curtail", "--json", *map(str, small)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    return bench("curtail", *small)
 
 
 def test_one_object_with_figures_raw_limit_and_goals(result):
@@ -136,15 +124,4 @@ def test_pyasic_is_measured_and_what_is_left_out_has_its_reason():
 
 
 def test_without_a_compiler_it_ends_with_a_sentence(tmp_path):
-    path = {**os.environ, "PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
-    ran = subprocess.run(
-        [NARYN, "bench", "curtail", "--miners", "200"],
-        capture_output=True,
-        text=True,
-        env=path,
-        check=False,
-    )
-    assert ran.returncode == 1
-    assert ran.stderr.startswith("bench curtail: ")
-    assert "apt install gcc" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    ends_with_a_sentence_without_a_compiler("curtail", 200, tmp_path)

@@ -1,31 +1,17 @@
 """`naryn bench poll` as it is typed, small: the object's shape, and that it really polled."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from controller.cli.bench import poll
+from tests.services.bench_runs import bench, ends_with_a_sentence_without_a_compiler
 
 MINERS, SECONDS, PERIOD_S = 40, 0.6, 0.5
-NARYN = Path(sys.executable).with_name("naryn")
 
 
 @pytest.fixture(scope="module")
 def result():
     small = ("--miners", MINERS, "--seconds", SECONDS, "--period-s", PERIOD_S, "--latency-ms", 5)
-    ran = subprocess.run(
-        [NARYN, "bench", "poll", "--json", "--hung-percent", "10", *map(str, small)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    return bench("poll", "--hung-percent", 10, *small)
 
 
 FIGURES = {
@@ -116,15 +102,4 @@ def test_a_raw_client_that_waited_gives_no_ratio():
 
 
 def test_without_a_compiler_it_ends_with_a_sentence(tmp_path):
-    path = {**os.environ, "PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
-    ran = subprocess.run(
-        [NARYN, "bench", "poll", "--miners", "20"],
-        capture_output=True,
-        text=True,
-        env=path,
-        check=False,
-    )
-    assert ran.returncode == 1
-    assert ran.stderr.startswith("bench poll: ")
-    assert "apt install gcc" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    ends_with_a_sentence_without_a_compiler("poll", 20, tmp_path)

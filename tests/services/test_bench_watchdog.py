@@ -1,8 +1,5 @@
 """`naryn bench watchdog` as it is typed, small: a real guard, a real death, and every command."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +7,9 @@ import pytest
 from controller.cli.bench import watchdog_report
 from controller.cli.bench.watchdog_report import Death
 from drivers.registry import JUDGES
+from tests.services.bench_runs import bench
 
 ROOT = Path(__file__).parents[2]
-NARYN = Path(sys.executable).with_name("naryn")
 MINERS, SILENCE_S, DECAY_S = 60, 8.0, 2.0
 MIX = {"antminer-stock": 24, "whatsminer-v2": 18, "luxos": 12, "braiins": 6}
 
@@ -20,15 +17,7 @@ MIX = {"antminer-stock": 24, "whatsminer-v2": 18, "luxos": 12, "braiins": 6}
 @pytest.fixture(scope="module")
 def result():
     small = ("--miners", MINERS, "--silence-s", SILENCE_S, "--decay-s", DECAY_S)
-    ran = subprocess.run(
-        [NARYN, "bench", "watchdog", "--json", *map(str, small)],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    return bench("watchdog", *small, timeout_s=110)
 
 
 def test_one_object_with_figures_raw_limit_and_goals(result):
