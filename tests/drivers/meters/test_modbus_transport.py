@@ -1,111 +1,22 @@
 """The Modbus transport against a server that misbehaves in every way we know."""
 
 import asyncio
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
 
 from drivers.contract.errors import DeviceRefused, Malformed, Unreachable
 from drivers.transport.modbus import SocketModbus
 from drivers.transport.ports import Endpoint
-
-SHORT_S = 0.15
-LONG_S = 20.0  # never waited for: what ends earlier ends for another reason
-
-
-class Asker:
-    """One request as the server saw it, and the means to answer it."""
-
-    def __init__(self, raw: bytes, number: int, connection: int, writer: asyncio.StreamWriter):
-        self.transaction, _, _, self.unit, self.function, self.address, self.count = struct.unpack(
-            ">HHHBBHH", raw
-        )
-        self.number, self.connection, self.writer = number, connection, writer
-
-    def body(self) -> bytes:
-        words = [(self.address + i) & 0xFFFF for i in range(self.count)]
-        return struct.pack(f">BB{self.count}H", self.function, 2 * self.count, *words)
-
-    def frame(self, body: bytes | None = None, **changed: int) -> bytes:
-        body = self.body() if body is None else body
-        head = {"transaction": self.transaction, "protocol": 0, "unit": self.unit}
-        head |= {"length": len(body) + 1} | changed
-        order = (head["transaction"], head["protocol"], head["length"], head["unit"])
-        return struct.pack(">HHHB", *order) + body
-
-    def send(self, data: bytes) -> None:
-        self.writer.write(data)
-
-
-Script = Callable[[Asker], Awaitable[None] | None]
-
-
-class Served:
-    """What the test sees of its server."""
-
-    def __init__(self, port: int) -> None:
-        self.endpoint = Endpoint(device="meter-1", host="127.0.0.1", port=port)
-        self.connections = 0
-        self.requests = 0
-        self.open = 0
-
-
-@asynccontextmanager
-async def serve(script: Script) -> AsyncIterator[tuple[Served, SocketModbus]]:
-    seen = Served(0)
-
-    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.connections += 1
-        seen.open += 1
-        connection = seen.connections
-        try:
-            while True:
-                raw = await reader.readexactly(12)
-                seen.requests += 1
-                waiting = script(Asker(raw, seen.requests, connection, writer))
-                if waiting is not None:
-                    await waiting
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            seen.open -= 1
-            writer.close()
-
-    server = await asyncio.start_server(peer, "127.0.0.1", 0)
-    seen.endpoint = Endpoint(
-        device="meter-1", host="127.0.0.1", port=server.sockets[0].getsockname()[1]
-    )
-    modbus = SocketModbus()
-    try:
-        yield seen, modbus
-    finally:
-        await modbus.close()
-        server.close()
-        await server.wait_closed()
-
-
-async def read(
-    served: Served, modbus: SocketModbus, *, address: int = 10, count: int = 2, within_s: float
-) -> tuple[int, ...]:
-    return await modbus.read_registers(
-        served.endpoint,
-        unit_id=7,
-        function=3,
-        address=address,
-        count=count,
-        timeout_s=within_s,
-    )
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 - a socket's end at the other side has no event here
-        await asyncio.sleep(0.001)
-
-
-def good(asker: Asker) -> None:
-    asker.send(asker.frame())
+from tests.drivers.meters.modbus_stage import (
+    LONG_S,
+    SHORT_S,
+    Asker,
+    good,
+    read,
+    serve,
+    until,
+)
 
 
 async def test_many_reads_use_one_connection() -> None:
@@ -404,58 +315,3 @@ async def test_what_modbus_cannot_carry_is_a_callers_mistake(
             Endpoint(device="m", host="127.0.0.1", port=1),
             **asked,  # type: ignore[arg-type]
         )
-
-
-def echoed(asker: Asker, **changed: int) -> bytes:
-    """What a device says to function 5: the request again."""
-    facts = {"address": asker.address, "value": asker.count} | changed
-    return asker.frame(struct.pack(">BHH", 5, facts["address"], facts["value"]))
-
-
-async def write(served: Served, modbus: SocketModbus, *, on: bool, within_s: float) -> None:
-    await modbus.write_coil(served.endpoint, unit_id=7, address=11, on=on, timeout_s=within_s)
-
-
-async def test_a_coil_is_written_as_the_specification_says_and_its_echo_awaited() -> None:
-    seen: list[tuple[int, int, int, int]] = []
-
-    def script(asker: Asker) -> None:
-        seen.append((asker.unit, asker.function, asker.address, asker.count))
-        asker.send(echoed(asker) if asker.function == 5 else asker.frame())
-
-    async with serve(script) as (served, modbus):
-        await write(served, modbus, on=True, within_s=LONG_S)
-        await write(served, modbus, on=False, within_s=LONG_S)
-        assert await read(served, modbus, within_s=LONG_S) == (10, 11)
-        assert served.connections == 1
-    assert seen[:2] == [(7, 5, 11, 0xFF00), (7, 5, 11, 0)]
-
-
-@pytest.mark.parametrize("changed", [{"address": 12}, {"value": 0}])
-async def test_another_coils_echo_is_malformed_and_ends_the_connection(
-    changed: dict[str, int],
-) -> None:
-    def script(asker: Asker) -> None:
-        asker.send(echoed(asker, **changed) if asker.connection == 1 else echoed(asker))
-
-    async with serve(script) as (served, modbus):
-        with pytest.raises(Malformed, match="in place of 05000bff00"):
-            await write(served, modbus, on=True, within_s=LONG_S)
-        await write(served, modbus, on=True, within_s=LONG_S)
-        assert served.connections == 2
-
-
-async def test_a_coil_that_is_refused_or_not_answered_says_so() -> None:
-    def script(asker: Asker) -> None:
-        if asker.number == 1:
-            asker.send(asker.frame(bytes([0x85, 2])))
-
-    async with serve(script) as (served, modbus):
-        with pytest.raises(DeviceRefused, match=r"write coil 11 \(unit 7\): exception 2"):
-            await write(served, modbus, on=True, within_s=LONG_S)
-        with pytest.raises(Unreachable, match="no reply within"):
-            await write(served, modbus, on=True, within_s=SHORT_S)
-        with pytest.raises(ValueError, match="address 65536"):
-            await modbus.write_coil(
-                served.endpoint, unit_id=7, address=65536, on=True, timeout_s=LONG_S
-            )

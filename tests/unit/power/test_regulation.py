@@ -1,6 +1,4 @@
-"""The control law on a toy plant: under every limit at the true meter, up by ramp, nothing shed
-twice.
-"""
+"""The control law on a toy plant: under every limit at the true meter, nothing shed twice."""
 
 from dataclasses import dataclass, replace
 from datetime import time, timedelta
