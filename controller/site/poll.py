@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 
 import structlog
 
@@ -42,6 +43,8 @@ _FIRST_READS_PER_S = 500.0
 """A first read asks everything: who it is, its configuration, its pools, on three connections and
 more. A large fleet's first round takes longer than a period, so that others have their turn too.
 """
+_GAP = 0.5
+"""A miner whose turn came late has this share of its period before the next read, at least."""
 _SPREAD = 0.1
 """Periods vary by this share, so that a fleet started together does not stay in step."""
 
@@ -129,9 +132,9 @@ class MinerPoll:
         now_s = self._clock.monotonic_s()
         for miner_id in sorted(wanted - self._hastened):
             due_s = self._wheel.due_s(miner_id)
-            soon_s = now_s + self._pace.of(miner_id).order_period_s
+            soon_s = now_s + self._pace.of(miner_id).order_period_s * self._rng.random()
             if due_s is not None and due_s > soon_s:
-                self._wheel.put(miner_id, soon_s - self._rng.random())
+                self._wheel.put(miner_id, soon_s)
         self._hastened = wanted
 
     async def run(self) -> None:
@@ -206,21 +209,27 @@ class MinerPoll:
             self._reading.pop(miner_id, None)
         if self._ended is not None:
             self._ended(Polled(miner_id=miner_id, due_s=due_s, begun_s=begun_s, missed=missed))
-        self._wheel.put(miner_id, self._next_s(miner_id, begun_s, missed))
+        self._wheel.put(miner_id, self._next_s(miner_id, due_s, begun_s, missed))
 
     def _fault(self, miner_id: str, what: str) -> int:
         _log.exception("miner_driver_failed", miner=miner_id)
         return self._slots.miss(miner_id, self._clock.monotonic_s(), f"driver: {what}")
 
-    def _next_s(self, miner_id: str, begun_s: float, missed: int) -> float:
-        """When to read it again, after so many failures in a row."""
+    def _next_s(self, miner_id: str, due_s: float, begun_s: float, missed: int) -> float:
+        """When to read it again, after so many failures in a row.
+
+        Counted from when it was due, not from when its turn came: miners that were late together
+        would be due together from then on, and late again.
+        """
         hastened = miner_id in self._hastened
         periods = self._pace.of(miner_id)
         period_s = periods.order_period_s if hastened else periods.period_s
         if missed:
             period_s *= min(2.0 ** max(0, missed - (_AWAY_MAX if hastened else 1)), _BACKOFF_MAX)
         period_s *= 1.0 + _SPREAD * (self._rng.random() - 0.5)
-        return max(begun_s + period_s, self._clock.monotonic_s())
+        next_s = due_s + period_s
+        soonest_s = max(begun_s + _GAP * period_s, self._clock.monotonic_s())
+        return next_s + period_s * max(0, ceil((soonest_s - next_s) / period_s))
 
 
 async def poll_meter(driver: MeterDriver, slot: MeterSlot, clock: Clock, period_s: float) -> None:
