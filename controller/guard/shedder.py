@@ -12,6 +12,7 @@ A miner whose frame was taken is read afterwards: accepted is not asleep. What a
 import asyncio
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -54,6 +55,8 @@ LENT_S = 5.0
 """How long after it was lent a command may still leave: far longer than ten thousand take. A guard
 that stood still in the middle must not put to sleep whom the controller has woken since.
 """
+_GATHER_S = 0.1
+"""Outcomes are noted together, so often: each by itself takes the wave's turn away from it."""
 _LOOK_S = 0.5
 _STEP_S = 0.1
 _END_S = 1.0
@@ -228,7 +231,9 @@ class Shedder:
         """Frames that have not left by `until_s` are too old to be sent."""
         loop = asyncio.get_running_loop()
 
+        frames.sort(key=lambda frame: not frame.goes_on)
         open_names = {frame.miner_id for frame in frames}
+        gathered: deque[tuple[str, Outcome]] = deque()
         sending = object()
         self._sending.add(sending)
 
@@ -240,7 +245,13 @@ class Shedder:
 
         def answered(frame: SleepFrame, outcome: Outcome) -> None:
             open_names.discard(frame.miner_id)
-            loop.call_soon_threadsafe(self._answered, frame.miner_id, outcome)
+            gathered.append((frame.miner_id, outcome))
+            if len(gathered) == 1:
+                loop.call_soon_threadsafe(loop.call_later, _GATHER_S, note)
+
+        def note() -> None:
+            while gathered:
+                self._answered(*gathered.popleft())
 
         def send() -> None:
             try:

@@ -42,6 +42,8 @@ _HEARD_MAX = 16
 """Answers looked at before commands have their turn again: some milliseconds."""
 _TO_SEND = select.EPOLLOUT | select.EPOLLONESHOT
 """Whoever has sent its command is heard of by `answers` alone."""
+_TO_GO_ON = select.EPOLLIN | select.EPOLLONESHOT
+"""Its socket stays open when the answer has come: nothing more may be heard of it."""
 _OUT_OF_SOCKETS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
 
 Answered = Callable[[SleepFrame, Outcome], None]
@@ -50,7 +52,7 @@ Answered = Callable[[SleepFrame, Outcome], None]
 @dataclass(slots=True, eq=False)
 class _Call:
     frame: SleepFrame
-    link: socket.socket
+    link: socket.SocketType
     judge: Judge
     until_s: float
     unsent: bytes
@@ -100,6 +102,10 @@ class _Wave:
         self._listens = False
         self._open: dict[int, _Call] = {}
         self._waiting: OrderedDict[int, _Call] = OrderedDict()
+        self._unheard: list[_Call] = []
+        """Sent, and not yet known to `answers`."""
+        self._spent: list[socket.SocketType] = []
+        """Done with and not yet closed: to close one takes as long as to send a command."""
         self._deadlines: list[tuple[float, int, _Call]] = []
         self._following: deque[SleepFrame] = deque()
         self._tidying: deque[SleepFrame] = deque()
@@ -118,9 +124,11 @@ class _Wave:
                 self._listen()
                 self._turn(0.0 if self._following or self._tidying else self._patience_s())
                 self._hear(_HEARD_MAX)
+                self._close_spent(_HEARD_MAX)
             self._expire()
         for call in list(self._open.values()):
             self._end(call, _unanswered(call, "this process ended before the answer"))
+        self._close_spent(len(self._spent))
         for frame in (*self._following, *left):
             detail = "this process ended before it was sent"
             self._answered(frame, Refused(reason=RefusalReason.UNREACHABLE, detail=detail))
@@ -142,7 +150,7 @@ class _Wave:
             detail = "the prepared command is too old to be sent"
             self._tell(frame, Refused(reason=RefusalReason.UNAUTHORIZED, detail=detail), is_told)
             return
-        while len(self._open) >= self._open_max and self._waiting:
+        while len(self._open) + len(self._spent) >= self._open_max and self._may_make_room():
             self._make_room()
         try:
             link = self._socket(frame.host)
@@ -167,19 +175,25 @@ class _Wave:
         heapq.heappush(self._deadlines, (call.until_s, self._begun, call))
         self._poller.register(link.fileno(), _TO_SEND)
 
-    def _socket(self, host: str) -> socket.socket:
+    def _socket(self, host: str) -> socket.SocketType:
         while True:
             try:
                 return _open_socket(host)
             except OSError as error:
-                if error.errno not in _OUT_OF_SOCKETS or not self._waiting:
+                if error.errno not in _OUT_OF_SOCKETS or not self._may_make_room():
                     raise
                 self._make_room()
 
+    def _may_make_room(self) -> bool:
+        return bool(self._spent or self._waiting)
+
     def _make_room(self) -> None:
-        """Take the answers that have come; when there is none, let go who has waited longest, and
-        last of all one whose command is still to come.
+        """Close what is done with, or take the answers that have come; when there is none, let go
+        who has waited longest, and last of all one whose command is still to come.
         """
+        if self._spent:
+            self._close_spent(len(self._spent))
+            return
         before = len(self._open)
         self._hear(4 * WAVE)
         self._turn(0.0)
@@ -199,6 +213,10 @@ class _Wave:
 
     def _hear(self, most: int) -> None:
         """Look at answers of those whose command has left."""
+        for call in self._unheard:
+            if self._is_open(call):
+                self._answers.register(call.link.fileno(), select.EPOLLIN)
+        self._unheard.clear()
         for handle, _ in self._answers.poll(0.0, maxevents=most):
             self._receive(self._open[handle])
 
@@ -238,9 +256,9 @@ class _Wave:
             return
         self._waiting[call.link.fileno()] = call
         if call.frame.goes_on:
-            self._poller.modify(call.link.fileno(), select.EPOLLIN)
+            self._poller.modify(call.link.fileno(), _TO_GO_ON)
         else:
-            self._answers.register(call.link.fileno(), select.EPOLLIN)
+            self._unheard.append(call)
 
     def _receive(self, call: _Call) -> None:
         try:
@@ -263,12 +281,15 @@ class _Wave:
             self._follow(call, said)
         elif said is not None:
             self._end(call, said)
+        elif call.frame.goes_on:
+            self._poller.modify(call.link.fileno(), _TO_GO_ON)
 
     def _follow(self, call: _Call, said: Follow) -> None:
         """Queue the next request of the same miner; nothing is begun in the middle of a turn, for
         a new socket may take the number of one that the turn still has news of.
         """
-        self._close(call)
+        self._forget(call)
+        self._spent.append(call.link)
         if call.is_told:
             return
         if said.done is None:
@@ -295,19 +316,27 @@ class _Wave:
         self._tell(call.frame, outcome, call.is_told)
 
     def _close(self, call: _Call) -> None:
+        self._forget(call)
+        call.link.close()
+
+    def _forget(self, call: _Call) -> None:
         handle = call.link.fileno()
         del self._open[handle]
         self._waiting.pop(handle, None)
-        call.link.close()
+
+    def _close_spent(self, most: int) -> None:
+        for _ in range(min(most, len(self._spent))):
+            self._spent.pop().close()
 
     def _tell(self, frame: SleepFrame, outcome: Outcome, is_told: bool) -> None:
         if not is_told:
             self._answered(frame, outcome)
 
 
-def _open_socket(host: str) -> socket.socket:
+def _open_socket(host: str) -> socket.SocketType:
+    # The C type: the class around it costs as much again, and offers what is not used here.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    return socket.SocketType(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
 def _unreachable(detail: str) -> Refused:
