@@ -7,7 +7,7 @@
 enum { FIRMWARES = 10, MINERS = 65536 };
 
 static int64_t read_ns[FIRMWARES][MINERS]; /* CLOCK_MONOTONIC; 0: none was read */
-static uint64_t accepted, asked, answered, acted;
+static uint64_t accepted, asked, answered, acted, asked_garbage, asked_huge;
 
 static const char *ACTS[] = {"enc",   "curtail", "pause",     "resume",      "power_off",
                              "power_on", "ascset",  "power_limit", "profileset", "PauseMining"};
@@ -51,9 +51,10 @@ static void print_moments(int from, int until) {
 
 static void report(void) {
     printf("{\"accepted\": %llu, \"asked\": %llu, \"answered\": %llu, \"acts\": %llu, "
-           "\"cpu_us\": %lld, ",
+           "\"asked_garbage\": %llu, \"asked_huge\": %llu, \"cpu_us\": %lld, ",
            (unsigned long long)accepted, (unsigned long long)asked, (unsigned long long)answered,
-           (unsigned long long)acted, (long long)cpu_us());
+           (unsigned long long)acted, (unsigned long long)asked_garbage,
+           (unsigned long long)asked_huge, (long long)cpu_us());
     print_moments(0, FIRMWARES);
     printf(", \"by_firmware\": {");
     for (int f = 1; f < FIRMWARES; f++) {

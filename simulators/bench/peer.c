@@ -148,9 +148,11 @@ static void respond(int fd, const char *service, const char *what, int acts) {
     case HUNG:
         return;
     case GARBAGE:
+        asked_garbage++;
         answer(fd, garbage, sizeof garbage);
         return;
     case HUGE_REPLY:
+        asked_huge++;
         answer(fd, huge, HUGE_BYTES);
         return;
     }

@@ -94,11 +94,16 @@ def test_lines_are_taken_whole_however_long(running):
 
 
 def test_faults_hang_garbage_and_ten_megabytes(running):
-    port = running[0]["rpc_port"]
+    ports, tell = running
+    port, before = ports["rpc_port"], tell("report")
     with pytest.raises(TimeoutError):
         ask(port, "127.11.0.1", b'{"command":"stats"}', timeout_s=0.3)
     assert len(ask(port, "127.21.0.1", b'{"command":"stats"}')) == 600
-    assert len(ask(port, "127.31.0.1", b'{"command":"stats"}')) == 10_000_000
+    for _ in range(2):
+        assert len(ask(port, "127.31.0.1", b'{"command":"stats"}')) == 10_000_000
+    report = tell("report")
+    assert report["asked_garbage"] - before["asked_garbage"] == 1
+    assert report["asked_huge"] - before["asked_huge"] == 2
 
 
 def test_some_are_well_until_they_are_commanded(running):
