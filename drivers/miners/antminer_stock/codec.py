@@ -9,6 +9,7 @@ request 260); `decode_config` therefore refuses what is not whole and plausible.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -97,6 +98,7 @@ class Identity:
     firmware_version: str | None
 
 
+@lru_cache(maxsize=64)
 def encode_query(command: str) -> bytes:
     """One command a connection: recent firmware refuses joined ones."""
     return msgspec.json.encode({"command": command})

@@ -7,6 +7,7 @@ published, so nothing here or in the driver decides by one.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -97,6 +98,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     session_id: str | None
 
 
+@lru_cache(maxsize=64)
 def encode_query(*commands: str) -> bytes:
     """Return the request of one read, or of several joined."""
     return msgspec.json.encode({"command": "+".join(commands)})

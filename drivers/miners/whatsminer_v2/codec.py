@@ -8,6 +8,7 @@ these writes.
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -135,6 +136,7 @@ class Said:
     text: str
 
 
+@lru_cache(maxsize=64)
 def encode_query(command: str) -> bytes:
     """Return the request of a plain read."""
     return msgspec.json.encode({"cmd": command})
