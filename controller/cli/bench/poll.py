@@ -16,18 +16,16 @@ from typing import Any
 import uvloop
 
 from controller.cli.bench import report
+from controller.cli.bench.flat import Flat, poll_flat, usual_requests
 from controller.cli.bench.fleet import MIX, build_plant
 from controller.cli.bench.peer import BUSY_PERCENT_MIN, Peer, Share, raw_poll
 from controller.cli.bench.polling import (
     READS_MAX,
-    Flat,
     PolledFleet,
     Ran,
     build_polled,
-    poll_flat,
     poll_fleet,
     rss_mib,
-    usual_requests,
 )
 from controller.site.allowance import CONNTRACK_S
 from controller.site.poll import PollPace

@@ -8,28 +8,21 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from controller.app.site import keep_what_stays
 from controller.cli.bench.fleet import BenchPlant
 from controller.cli.bench.peer import Peer, host
+from controller.cli.bench.poll_telemetry import build_recorder
 from controller.clock import SystemClock
 from controller.site.poll import MinerPoll, Polled, PollPace
 from controller.site.slots import MinerSlots
-from controller.telemetry.history import History
-from controller.telemetry.influx import InfluxWriter
-from controller.telemetry.keeper import SpoolKeeper
-from controller.telemetry.outlet import Outlet, until
-from controller.telemetry.recorder import Recorder
-from controller.telemetry.series import KnownMiner, MinerSeries, SiteSeries
-from controller.telemetry.verdict import Address
+from controller.telemetry.outlet import until
 from drivers.contract.devices import MinerDevice, MinerDriver
-from drivers.contract.errors import DeviceError
 from drivers.miners.pyasic_any.parent import PyasicChild
 from drivers.registry import Wires, build_miner, drives_by_pyasic
 from drivers.transport.grpc import SocketGrpc
@@ -39,8 +32,6 @@ from drivers.transport.tcp_json import SocketTcpJson
 
 READS_MAX = 2_048
 LAG_PROBE_S = 0.005
-FLAT_IN_FLIGHT = 200
-_SPOOL_BYTES_MAX = 256 * 1024 * 1024
 _WARM_UP_PERIODS_MAX = 6.0
 
 
@@ -133,55 +124,6 @@ def build_polled(plant: BenchPlant, peer: Peer, hung_percent: float) -> PolledFl
     )
 
 
-async def usual_requests(fleet: PolledFleet) -> dict[str, list[bytes]]:
-    """By firmware: what its driver sends in a poll that reads the live values only.
-
-    Raises DeviceError when the peer does not answer as that firmware.
-    """
-    found: dict[str, list[bytes]] = {}
-    for firmware in fleet.firmwares:
-        driver = fleet.of(firmware)[0]
-        await driver.read()  # the first one asks for more: who it is, its pools
-        fleet.tcp.requests = {}
-        await driver.read()
-        (found[firmware],) = fleet.tcp.requests.values()
-        fleet.tcp.requests = None
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flat:
-    """Polls as fast as one core makes them, without a schedule."""
-
-    polls: int
-    failed: int
-    cpu_us_per_poll: float
-
-
-async def poll_flat(drivers: Sequence[MinerDriver], seconds: float) -> Flat:
-    """Read these in turn, many at once, after each was read once already."""
-    turn, polls, failed = cycle(drivers), 0, 0
-    warm = iter(drivers)  # a first read asks for more; a second one in a later slice does no harm
-
-    async def work(source: Iterator[MinerDriver], until_s: float) -> None:
-        nonlocal polls, failed
-        for driver in source:
-            try:
-                await driver.read()
-                polls += 1
-            except DeviceError:
-                failed += 1
-            if time.monotonic() >= until_s:
-                return
-
-    await asyncio.gather(*(work(warm, float("inf")) for _ in range(FLAT_IN_FLIGHT)))
-    polls, failed = 0, 0
-    cpu_ns, until_s = time.process_time_ns(), time.monotonic() + seconds
-    await asyncio.gather(*(work(turn, until_s) for _ in range(FLAT_IN_FLIGHT)))
-    spent_us = (time.process_time_ns() - cpu_ns) / 1e3
-    return Flat(polls=polls, failed=failed, cpu_us_per_poll=spent_us / max(1, polls))
-
-
 @dataclass(slots=True, kw_only=True)
 class Ran:
     """What the measured seconds of a run showed."""
@@ -248,7 +190,7 @@ async def poll_fleet(
     """Poll the fleet with telemetry; measure once every miner that answers was read."""
     watch, slots, clock = Watch(fleet, latency_ms, pace.period_s), MinerSlots(), fleet.clock
     async with AsyncExitStack() as stack:
-        recorder, keeper = _recorder(fleet, peer, folder)
+        recorder, keeper = build_recorder(fleet.plant.site, fleet.drivers, clock, peer, folder)
         await stack.enter_async_context(recorder)
         rng = random.Random(1)  # noqa: S311 - the same spread of the first round in each run
         poll = MinerPoll(fleet.drivers, slots, clock, pace, rng, recorder.heard, ended=watch.ended)
@@ -294,34 +236,6 @@ async def _probe(lag_ms: list[float]) -> None:
         due_s = time.monotonic() + LAG_PROBE_S
         await asyncio.sleep(LAG_PROBE_S)
         lag_ms.append(1e3 * max(0.0, time.monotonic() - due_s))
-
-
-def _recorder(fleet: PolledFleet, peer: Peer, folder: Path) -> tuple[Recorder, SpoolKeeper]:
-    """Telemetry as `naryn run` has it; the peer stands for the database."""
-    site, clock = fleet.plant.site, fleet.clock
-    known = {
-        name: KnownMiner(miner=site.miners[name], feeder=site.miners[name].node_id, model="bench")
-        for name in fleet.drivers
-    }
-    address = Address(
-        url=f"http://127.0.0.1:{peer.http_port}",
-        bucket="bench",
-        org="bench",
-        token=None,
-        timeout_s=10.0,
-        spool_bytes_max=_SPOOL_BYTES_MAX,
-    )
-    keeper = SpoolKeeper(folder / "spool" / "spool.db", _SPOOL_BYTES_MAX, clock)
-    return (
-        Recorder(
-            clock,
-            SiteSeries(site.site_id),
-            MinerSeries(site.site_id, known),
-            History(folder / "history" / "history.db", clock),
-            Outlet(keeper, InfluxWriter(address), clock),
-        ),
-        keeper,
-    )
 
 
 def rss_mib() -> float:
