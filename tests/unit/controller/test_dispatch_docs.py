@@ -210,7 +210,7 @@ def test_reasons_that_use_up_the_sequence_are_those_that_the_judge_remembers():
     rows = re.findall(r"^\| `(\w+)` \|.*\| (yes|no) \|$", PAGE.read_text(), flags=re.MULTILINE)
     used = {reason for reason, word in rows if word == "yes"}
     assert len(rows) == len(Reason)
-    # test_dispatch_acceptance.py proves each of these.
+    # test_dispatch_refusals.py proves each of these.
     assert used == {
         "EXPIRED",
         "NOT_FRESH",
