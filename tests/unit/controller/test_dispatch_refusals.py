@@ -1,6 +1,7 @@
 """Every bad message is REJECTED with its reason and changes nothing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from controller.dispatch.acceptance import (
     Accepted,
     Alarm,
     AlreadySo,
+    ClockView,
     Reason,
     Rejected,
     SequenceBook,
@@ -31,6 +33,7 @@ from tests.unit.controller.dispatch_words import (
     SETPOINT,
     SITE,
     STRANGER,
+    VIEW,
     ago,
     judge,
     later,
@@ -193,6 +196,16 @@ def test_rejected_and_remembered(name, message, reason):
     assert again(repeated, Stamp(SITE, 2, NOW)).reason == reason.value
 
 
+def test_a_raise_without_a_synchronised_clock_is_rejected_and_remembered():
+    unsure = replace(VIEW, clock=ClockView({"ndc": 0.1}, synced=False))
+    verdict, book = judge(release("soft"), view=unsure)
+    assert (type(verdict), verdict.reason) == (Rejected, R.CLOCK_DISAGREES)
+    assert verdict.keep == book.find("ndc", ORDER)
+    repeated, after = judge(release("soft"), book=book)
+    assert isinstance(repeated, AlreadySo)
+    assert after == book
+
+
 def test_reasons_are_stable():
     assert sorted(Reason) == [
         "BAD_SIGNATURE",
@@ -216,9 +229,10 @@ def test_reasons_are_stable():
     assert sorted(Alarm) == ["CLOCK_DISAGREES", "DELIVERED_LATE"]
 
 
-def test_every_reason_is_provoked_here():
+def test_every_reason_is_provoked():
     seen = {row[3] for row in NO_TRACE} | {row[2] for row in REMEMBERED}
-    elsewhere = {R.REPLAYED, R.CLOCK_DISAGREES}
+    # By a test of its own above; and in test_dispatch_acceptance.py, with the sequences.
+    elsewhere = {R.CLOCK_DISAGREES, R.REPLAYED}
     assert seen | elsewhere == set(Reason)
 
 
