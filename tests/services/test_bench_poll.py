@@ -1,8 +1,12 @@
 """`naryn bench poll` as it is typed, small: the object's shape, and that it really polled."""
 
-import pytest
+from io import StringIO
 
-from controller.cli.bench import poll
+import pytest
+from rich.console import Console
+
+from controller.cli.bench import poll, poll_report
+from controller.cli.bench.babble import SLICES
 from tests.services.bench_runs import bench, ends_with_a_sentence_without_a_compiler
 
 MINERS, SECONDS, PERIOD_S = 40, 0.6, 0.5
@@ -37,6 +41,14 @@ FIGURES = {
     "loop_lag_p99_ms": float,
     "connections_per_s": float,
     "conntrack_entries": int,
+    "babble_seconds": float,
+    "babble_reads": int,
+    "babble_polls": int,
+    "babble_missed": int,
+    "babble_failed": int,
+    "babble_cpu_us_per_poll": float,
+    "babble_late_p99_ms": float,
+    "babble_loop_lag_p99_ms": float,
     "rss_mib": float,
     "rss_per_miner_kib": float,
     "flat_us_per_poll": dict,
@@ -78,6 +90,23 @@ def test_the_whole_mix_was_really_polled(result):
     assert figures["lines_lost"] == 0
 
 
+def test_two_babbled_in_turn_and_the_others_were_read_on(result):
+    figures = result["figures"]
+    assert figures["babble_reads"] >= 2 * SLICES, "each of the two in each slice"
+    assert figures["babble_polls"] > 0
+    assert figures["babble_failed"] == 0, "of the others"
+    ratio = figures["babble_cpu_us_per_poll"] / figures["cpu_us_per_poll"]
+    assert result["ratios"]["babble_to_well"] == pytest.approx(ratio, abs=1e-3)
+
+
+def test_people_are_shown_each_figure_that_has_a_goal(result):
+    console = Console(width=120, file=StringIO())
+    console.print(poll_report.render(result))
+    shown = console.file.getvalue()
+    assert shown.count("≤") == len(poll.GOALS)
+    assert "two babble" in shown
+
+
 def test_each_firmware_has_its_own_raw_limit(result):
     by_firmware = result["raw_limit"]["by_firmware"]
     names = {*result["figures"]["firmwares"], "all"}
@@ -91,7 +120,7 @@ def raw(us, busy):
 
 def test_a_raw_client_that_waited_gives_no_ratio():
     figures = {"flat_us_per_poll": {"luxos": 60.0, "all": 60.0}, "cpu_us_per_poll": 100.0}
-    figures |= {"miners": 10, "period_s": 5.0, "seconds": 1.0}
+    figures |= {"miners": 10, "period_s": 5.0, "seconds": 1.0, "polls": 0, "babble_polls": 0}
     bound = poll.assemble(figures, {"luxos": raw(40.0, 99.0), "all": raw(40.0, 80.0)}, {})
     assert bound["raw_limit"]["peer_bound"] == ["all"]
     assert bound["ratios"] == {"flat_to_raw_by_firmware": {"luxos": 1.5}}

@@ -16,6 +16,7 @@ from controller.cli.bench import curtail as curtail_bench
 from controller.cli.bench import curtail_report, poll_report, report, watchdog_report
 from controller.cli.bench import poll as poll_bench
 from controller.cli.bench import watchdog as watchdog_bench
+from controller.cli.bench.babble import BabbleError
 from controller.cli.bench.curtail_site import GuardError
 from controller.cli.bench.curtail_waves import CurtailError
 from controller.cli.bench.fleet import build_plant
@@ -67,7 +68,12 @@ def poll(
     ] = 20.0,
     hung_percent: Annotated[float, typer.Option(min=0, max=50, help="These never answer.")] = 2.0,
     seconds: Annotated[
-        float, typer.Option(min=0.2, max=86_400, help="Measured for so long.")
+        float,
+        typer.Option(
+            min=0.2,
+            max=86_400,
+            help="Measured for so long, and as long again with two that babble.",
+        ),
     ] = 60.0,
     json: JsonOption = False,
 ) -> None:
@@ -75,7 +81,7 @@ def poll(
     log.configure(as_json=False)
     try:
         result = poll_bench.measure(miners, period_s, latency_ms, hung_percent, seconds)
-    except (PeerError, ProfileError, DeviceError, OSError) as error:
+    except (PeerError, BabbleError, ProfileError, DeviceError, OSError) as error:
         fail(f"bench poll: {error}")
     _show(result, poll_report.render, json=json)
 

@@ -17,8 +17,9 @@ BUSY_PERCENT_MIN = 95.0
 """A raw client with less to do was waiting for the peer: then its figure is the peer's."""
 
 KINDS = {"antminer-stock": 1, "luxos": 2, "whatsminer-v2": 3, "braiins": 4}
-"""Firmware → second octet of its miners' addresses; ten more is a miner that hangs."""
-HUNG = 10
+"""Firmware → second octet of its miners' addresses."""
+HUNG, GARBAGE, HUGE = 10, 20, 30
+"""Added to that octet: a miner that hangs, that answers garbage, that answers 10 MB."""
 MINERS_MAX = 65_536
 
 
@@ -41,9 +42,9 @@ class Share:
         return b"\t".join((numbers, *self.requests)) + b"\n"
 
 
-def host(firmware: str, index: int, *, hung: bool = False) -> str:
-    """Address of one miner of the peer."""
-    return f"127.{KINDS[firmware] + HUNG * hung}.{index >> 8}.{index & 255}"
+def host(firmware: str, index: int, fault: int = 0) -> str:
+    """Address of one miner of the peer; `fault`: HUNG, GARBAGE or HUGE, 0 when it is well."""
+    return f"127.{KINDS[firmware] + fault}.{index >> 8}.{index & 255}"
 
 
 class Peer:
@@ -63,7 +64,10 @@ class Peer:
 
     @property
     def ports(self) -> dict[str, int]:
-        """Its ports by service, as an inventory has them; gRPC shares that of HTTP."""
+        """Its ports by service, as an inventory has them; gRPC shares that of HTTP.
+
+        Of gRPC it knows login and pause: any other question ends as a closed connection.
+        """
         return {"rpc": self.rpc_port, "http": self.http_port, "grpc": self.http_port}
 
     def latency(self, latency_ms: float) -> None:

@@ -24,6 +24,13 @@ _ROWS = (
     ("conntrack_entries", "of these a firewall remembers", ""),
     ("flat_to_raw", "flat out, to the raw limit", "×"),
     ("fleet_to_raw", "fleet with telemetry, to the raw limit", "×"),
+    ("babble_reads", "two babble: their failed reads", ""),
+    ("babble_missed", "two babble: missed of the others", ""),
+    ("babble_failed", "two babble: failed of the others", ""),
+    ("babble_cpu_us_per_poll", "two babble: processor per poll", "µs"),
+    ("babble_late_p99_ms", "two babble: late, p99", "ms"),
+    ("babble_loop_lag_p99_ms", "two babble: event loop late, p99", "ms"),
+    ("babble_to_well", "two babble, to none: processor per poll", "×"),
 )
 
 

@@ -8,19 +8,21 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from controller.app.site import keep_what_stays
 from controller.cli.bench.fleet import BenchPlant
-from controller.cli.bench.peer import Peer, host
+from controller.cli.bench.peer import HUNG, Peer, host
 from controller.cli.bench.poll_telemetry import build_recorder
 from controller.clock import SystemClock
 from controller.site.poll import MinerPoll, Polled, PollPace
 from controller.site.slots import MinerSlots
+from controller.telemetry.keeper import SpoolKeeper
 from controller.telemetry.outlet import until
 from drivers.contract.devices import MinerDevice, MinerDriver
 from drivers.miners.pyasic_any.parent import PyasicChild
@@ -59,6 +61,7 @@ class PolledFleet:
     """Drivers on one transport. `left_out`: firmwares that have no driver of their own."""
 
     plant: BenchPlant
+    wires: Wires
     tcp: CountedTcp
     http: SocketHttp
     clock: SystemClock
@@ -88,9 +91,6 @@ def build_polled(plant: BenchPlant, peer: Peer, hung_percent: float) -> PolledFl
     """A driver for each miner of the plant; the same share of each firmware hangs."""
     tcp, http, clock = CountedTcp(), SocketHttp(), SystemClock()
     wires = Wires(tcp=tcp, http=http, grpc=SocketGrpc(), pyasic=PyasicChild(), clock=clock)
-    # Of gRPC the peer knows login and pause: what Braiins OS+ is asked once a minute ends as a
-    # closed connection.
-    ports = {"rpc": peer.rpc_port, "http": peer.http_port, "grpc": peer.http_port}
     drivers: dict[str, MinerDriver] = {}
     firmware_of: dict[str, str] = {}
     hung, left_out, counts = set(), set(), dict[str, int]()
@@ -106,14 +106,15 @@ def build_polled(plant: BenchPlant, peer: Peer, hung_percent: float) -> PolledFl
             hung.add(name)
         device = MinerDevice(
             miner_id=name,
-            host=host(firmware, index, hung=hangs),
+            host=host(firmware, index, HUNG if hangs else 0),
             profile=profile,
             model=plant.models[name],
-            ports=ports,
+            ports=peer.ports,
         )
         drivers[name], firmware_of[name] = build_miner(device, wires), firmware
     return PolledFleet(
         plant=plant,
+        wires=wires,
         tcp=tcp,
         http=http,
         clock=clock,
@@ -126,7 +127,7 @@ def build_polled(plant: BenchPlant, peer: Peer, hung_percent: float) -> PolledFl
 
 @dataclass(slots=True, kw_only=True)
 class Ran:
-    """What the measured seconds of a run showed."""
+    """What the measured slices of a run showed together."""
 
     seconds: float = 0.0
     cpu_s: float = 0.0
@@ -134,25 +135,37 @@ class Ran:
     missed: int = 0
     timeouts: int = 0
     failed: int = 0
+    babbled: Counter[str] = field(default_factory=Counter)
+    """Failed reads of the babblers, by miner: these count nowhere else."""
     late_ms: list[float] = field(default_factory=list)
     """By poll: from its due time to its end, less the latency of each of its exchanges."""
     begun_late_ms: list[float] = field(default_factory=list)
     lag_ms: list[float] = field(default_factory=list)
     connections: int = 0
+    asked_garbage: int = 0
+    asked_huge: int = 0
+    """Requests that the peer answered with garbage, and with 10 MB."""
     lines_lost: int = 0
     rss_mib: float = 0.0
 
 
 class Watch:
-    """Hears of every read that ends, and notes those of the measured seconds."""
+    """Hears of every read that ends, and notes those of the measured slices."""
 
-    def __init__(self, fleet: PolledFleet, latency_ms: float, period_s: float) -> None:
-        self.ran = Ran()
-        self.measuring = False
-        self.last_begun_s: dict[str, float] = {}
+    def __init__(
+        self,
+        fleet: PolledFleet,
+        latency_ms: float,
+        period_s: float,
+        babblers: Collection[str] = frozenset(),
+    ) -> None:
+        self.ran: Ran | None = None
+        """What is being measured; None: nothing is."""
         self._fleet = fleet
         self._latency_s = latency_ms / 1e3
         self._period_s = period_s
+        self._babblers = babblers
+        self._last_begun_s: dict[str, float] = {}
         self._before: dict[str, int] = {}
 
     def ended(self, polled: Polled) -> None:
@@ -161,8 +174,12 @@ class Watch:
         exchanges = self._fleet.tcp.exchanges.get(name, 0)
         made = exchanges - self._before.get(name, 0)
         self._before[name] = exchanges
-        self.last_begun_s[name] = polled.begun_s
-        if not self.measuring:
+        self._last_begun_s[name] = polled.begun_s
+        if ran is None:
+            return
+        if name in self._babblers:
+            if polled.missed:
+                ran.babbled[name] += 1
             return
         late_s = polled.begun_s - polled.due_s
         if name in self._fleet.hung:
@@ -177,6 +194,74 @@ class Watch:
         ended_s = time.monotonic() - polled.due_s
         ran.late_ms.append(1e3 * (ended_s - made * self._latency_s))
 
+    def overdue(self, now_s: float) -> int:
+        """Miners that answer, and whose last read began more than one and a half periods ago."""
+        since_s = now_s - 1.5 * self._period_s
+        return sum(
+            self._last_begun_s.get(name, 0.0) < since_s
+            for name in self._fleet.drivers
+            if name not in self._fleet.hung and name not in self._babblers
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polling:
+    """The poll of a fleet, under way: slices of its time can be measured."""
+
+    poll: MinerPoll
+    watch: Watch
+    peer: Peer
+    keeper: SpoolKeeper
+
+    @asynccontextmanager
+    async def measured(self, ran: Ran) -> AsyncIterator[None]:
+        """What happens meanwhile is added to `ran`."""
+        before = await asyncio.to_thread(self.peer.report)
+        self.watch.ran = ran
+        begun_s, cpu_s = time.monotonic(), time.process_time()
+        yield
+        self.watch.ran = None
+        ended_s = time.monotonic()
+        ran.cpu_s += time.process_time() - cpu_s
+        ran.seconds += ended_s - begun_s
+        ran.rss_mib = rss_mib()
+        ran.missed += self.watch.overdue(ended_s)
+        ran.lines_lost = self.keeper.unrecorded
+        after = await asyncio.to_thread(self.peer.report)
+        ran.connections += after["accepted"] - before["accepted"]
+        ran.asked_garbage += after["asked_garbage"] - before["asked_garbage"]
+        ran.asked_huge += after["asked_huge"] - before["asked_huge"]
+
+
+@asynccontextmanager
+async def polling(
+    fleet: PolledFleet,
+    peer: Peer,
+    folder: Path,
+    pace: PollPace,
+    latency_ms: float,
+    babblers: Collection[str] = frozenset(),
+) -> AsyncIterator[Polling]:
+    """Poll the fleet with telemetry; it is there once every miner that answers was read.
+
+    What the babblers answer does not count.
+    """
+    watch = Watch(fleet, latency_ms, pace.period_s, babblers)
+    slots, clock = MinerSlots(), fleet.clock
+    async with AsyncExitStack() as stack:
+        recorder, keeper = build_recorder(fleet.plant.site, fleet.drivers, clock, peer, folder)
+        await stack.enter_async_context(recorder)
+        rng = random.Random(1)  # noqa: S311 - the same spread of the first round in each run
+        poll = MinerPoll(fleet.drivers, slots, clock, pace, rng, recorder.heard, ended=watch.ended)
+        keep_what_stays()  # as `naryn run` does once it is put together
+        tasks = [asyncio.create_task(poll.run()), asyncio.create_task(_probe(watch))]
+        stack.push_async_callback(_end, tasks)
+        answering = len(fleet.drivers) - len(fleet.hung)
+        longest_s = _WARM_UP_PERIODS_MAX * pace.period_s
+        await until(lambda: len(slots.readings) >= answering, longest_s)
+        await asyncio.sleep(pace.period_s)
+        yield Polling(poll=poll, watch=watch, peer=peer, keeper=keeper)
+
 
 async def poll_fleet(
     fleet: PolledFleet,
@@ -187,38 +272,11 @@ async def poll_fleet(
     seconds: float,
     latency_ms: float,
 ) -> Ran:
-    """Poll the fleet with telemetry; measure once every miner that answers was read."""
-    watch, slots, clock = Watch(fleet, latency_ms, pace.period_s), MinerSlots(), fleet.clock
-    async with AsyncExitStack() as stack:
-        recorder, keeper = build_recorder(fleet.plant.site, fleet.drivers, clock, peer, folder)
-        await stack.enter_async_context(recorder)
-        rng = random.Random(1)  # noqa: S311 - the same spread of the first round in each run
-        poll = MinerPoll(fleet.drivers, slots, clock, pace, rng, recorder.heard, ended=watch.ended)
-        keep_what_stays()  # as `naryn run` does once it is put together
-        lag_ms: list[float] = []
-        tasks = [asyncio.create_task(poll.run()), asyncio.create_task(_probe(lag_ms))]
-        stack.push_async_callback(_end, tasks)
-        answering = len(fleet.drivers) - len(fleet.hung)
-        longest_s = _WARM_UP_PERIODS_MAX * pace.period_s
-        await until(lambda: len(slots.readings) >= answering, longest_s)
-        await asyncio.sleep(pace.period_s)
-        before, begun_s, cpu_s = peer.report(), time.monotonic(), time.process_time()
-        lag_ms.clear()
-        watch.measuring = True
+    """Poll the fleet with telemetry and measure one slice of so long."""
+    ran = Ran()
+    whole = polling(fleet, peer, folder, pace, latency_ms)
+    async with whole as under_way, under_way.measured(ran):
         await asyncio.sleep(seconds)
-        watch.measuring = False
-        ran = watch.ran
-        ran.cpu_s, ran.seconds = time.process_time() - cpu_s, time.monotonic() - begun_s
-        ran.lag_ms = list(lag_ms)
-        ran.connections = int(peer.report()["accepted"]) - int(before["accepted"])
-        ran.rss_mib = rss_mib()
-        overdue_s = time.monotonic() - 1.5 * pace.period_s
-        ran.missed += sum(
-            watch.last_begun_s.get(name, 0.0) < overdue_s
-            for name in fleet.drivers
-            if name not in fleet.hung
-        )
-        ran.lines_lost = keeper.unrecorded
     return ran
 
 
@@ -230,12 +288,13 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
             raise result
 
 
-async def _probe(lag_ms: list[float]) -> None:
+async def _probe(watch: Watch) -> None:
     """How late the loop wakes one who slept."""
     while True:
         due_s = time.monotonic() + LAG_PROBE_S
         await asyncio.sleep(LAG_PROBE_S)
-        lag_ms.append(1e3 * max(0.0, time.monotonic() - due_s))
+        if watch.ran is not None:
+            watch.ran.lag_ms.append(1e3 * max(0.0, time.monotonic() - due_s))
 
 
 def rss_mib() -> float:
