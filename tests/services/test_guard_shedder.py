@@ -22,6 +22,7 @@ class Prepared(Miner):
         super().__init__()
         self.name, self.clock, self.prepared = name, clock, 0
         self.says = None
+        self.goes_on = False
 
     async def prepare(self):
         self.prepared += 1
@@ -39,6 +40,7 @@ class Prepared(Miner):
             request=b"",
             valid_until_s=self.clock.now_s + LIFE_S,
             answer_deadline_s=1.0,
+            goes_on=self.goes_on,
         )
 
 
@@ -106,6 +108,15 @@ async def test_what_lies_prepared_leaves_by_one_wave_in_a_thread_of_its_own(shed
     assert wave.threads != [threading.current_thread()]
     assert [miner.asked for miner in miners.values()] == [0, 0, 0]
     assert shedder.gone == miners.keys()
+
+
+async def test_who_needs_two_requests_begins_first(shedder, wave, clock):
+    miners = fleet(shedder, clock)
+    miners["m2"].goes_on = True
+    await until(lambda: shedder.ready() == 3, "all are prepared")
+    shedder.give(entries(miners))
+    await until(lambda: shedder.asleep == 3, "all sleep")
+    assert wave.sent == ["m2", "m0", "m1"]
 
 
 async def test_a_login_that_did_not_hold_goes_through_the_driver(shedder, wave, clock):
