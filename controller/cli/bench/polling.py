@@ -35,6 +35,8 @@ from drivers.transport.tcp_json import SocketTcpJson
 READS_MAX = 2_048
 LAG_PROBE_S = 0.005
 _WARM_UP_PERIODS_MAX = 6.0
+_FIRST_READS_PER_S_MIN = 100.0
+"""A large fleet's first round takes longer than those periods; slower than this it is cut short."""
 
 
 class CountedTcp:
@@ -257,7 +259,8 @@ async def polling(
         tasks = [asyncio.create_task(poll.run()), asyncio.create_task(_probe(watch))]
         stack.push_async_callback(_end, tasks)
         answering = len(fleet.drivers) - len(fleet.hung)
-        longest_s = _WARM_UP_PERIODS_MAX * pace.period_s
+        round_s = len(fleet.drivers) / _FIRST_READS_PER_S_MIN
+        longest_s = _WARM_UP_PERIODS_MAX * pace.period_s + round_s
         await until(lambda: len(slots.readings) >= answering, longest_s)
         await asyncio.sleep(pace.period_s)
         yield Polling(poll=poll, watch=watch, peer=peer, keeper=keeper)
