@@ -43,7 +43,7 @@ from controller.site.guarded import GuardLink
 from controller.site.journal import Journal, Restored
 from controller.site.lock import SiteLock
 from controller.site.picture import Pages
-from controller.site.poll import MinerPoll, poll_meter
+from controller.site.poll import MinerPoll, PollPace, poll_meter
 from controller.site.slots import MinerSlots, Slots
 from controller.site.tick import DESK_BLOB, Parts, Ticker
 from controller.telemetry.recorder import Recorder
@@ -88,6 +88,7 @@ class RunningSite:
     fleet: Fleet
     ticker: Ticker
     slots: Slots
+    pace: PollPace
     poll: MinerPoll
     meters: dict[str, Meter]
     actuator: Actuator
@@ -190,6 +191,7 @@ def assemble(
         fleet=fleet,
         ticker=Ticker(parts, state, forgotten=gone),
         slots=slots,
+        pace=pace,
         poll=poll,
         meters=meters,
         actuator=actuator,
@@ -330,7 +332,7 @@ async def _run(
         if needs_pyasic:
             await stack.enter_async_context(pyasic)
         keep_what_stays()
-        say_pace(poll_pace(config, running.fleet.devices), len(running.fleet.miners))
+        say_pace(running.pace, len(running.fleet.miners))
         _log.info(
             "site_running",
             site=config.file.site.id,
