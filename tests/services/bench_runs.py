@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 NARYN = Path(sys.executable).with_name("naryn")
@@ -35,3 +36,29 @@ def ends_with_a_sentence_without_a_compiler(name, miners, empty):
     assert ran.stderr.startswith(f"bench {name}: ")
     assert "apt install gcc" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def children_of(pid):
+    """Process ids of those that a process has started and that still run."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return {int(child) for child in listed.read_text().split()} if listed.exists() else set()
+
+
+def ended_in_the_middle(name, *words, children, within_s=60):
+    """Start a benchmark, end it once it has started so many others; its exit status and those."""
+    begun = subprocess.Popen(
+        [NARYN, "bench", name, *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until_s = time.monotonic() + within_s
+        while len(started := children_of(begun.pid)) < children:
+            assert begun.poll() is None, "it ended by itself"
+            assert time.monotonic() < until_s, "it never started them"
+            time.sleep(0.05)
+        begun.terminate()
+        return begun.wait(within_s), started
+    finally:
+        begun.kill()
+        begun.wait()

@@ -1,5 +1,6 @@
 """`naryn bench watchdog` as it is typed, small: a real guard, a real death, and every command."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from controller.cli.bench import watchdog_report
 from controller.cli.bench.watchdog_report import Death
 from drivers.registry import JUDGES
-from tests.services.bench_runs import bench
+from tests.services.bench_runs import bench, ended_in_the_middle
 
 ROOT = Path(__file__).parents[2]
 MINERS, SILENCE_S, DECAY_S = 60, 8.0, 2.0
@@ -61,3 +62,9 @@ def test_moments_count_from_the_last_beat():
     found = watchdog_report.assemble(figures, {"last_ms": 500.0}, {})
     assert found["ratios"] == {"fall_to_raw": 1.4}
     assert found["met"] == {"first_late_s": True}
+
+
+def test_one_that_is_ended_takes_guard_and_peer_with_it():
+    status, started = ended_in_the_middle("watchdog", "--miners", MINERS, children=2)
+    assert status == 128 + signal.SIGTERM
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]

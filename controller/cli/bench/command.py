@@ -1,11 +1,12 @@
 """`naryn bench`: figures of this machine. Fails by what was decided, never by the clock."""
 
 import json as jsonlib
+import signal
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
@@ -36,6 +37,11 @@ app = typer.Typer(no_args_is_help=True, help="Measure this machine; exit 0 whate
 @app.callback()
 def bench() -> None:
     """Each benchmark prints its figures beside the raw limit of the same run."""
+    signal.signal(signal.SIGTERM, _end)  # a guard or a peer that was started ends with it
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 @app.command()
