@@ -19,8 +19,8 @@ _SPOOL_BYTES_MAX = 256 * 1024 * 1024
 
 def build_recorder(
     site: Site, miners: Iterable[str], clock: SystemClock, peer: Peer, folder: Path
-) -> tuple[Recorder, SpoolKeeper]:
-    """Who hears of these miners' readings, by id, and its spool in `folder`."""
+) -> tuple[Recorder, Outlet]:
+    """Who hears of these miners' readings, by id, and their way to the peer; files in `folder`."""
     known = {
         name: KnownMiner(miner=site.miners[name], feeder=site.miners[name].node_id, model="bench")
         for name in miners
@@ -34,13 +34,14 @@ def build_recorder(
         spool_bytes_max=_SPOOL_BYTES_MAX,
     )
     keeper = SpoolKeeper(folder / "spool" / "spool.db", _SPOOL_BYTES_MAX, clock)
+    outlet = Outlet(keeper, InfluxWriter(address), clock)
     return (
         Recorder(
             clock,
             SiteSeries(site.site_id),
             MinerSeries(site.site_id, known),
             History(folder / "history" / "history.db", clock),
-            Outlet(keeper, InfluxWriter(address), clock),
+            outlet,
         ),
-        keeper,
+        outlet,
     )

@@ -22,8 +22,7 @@ from controller.cli.bench.poll_telemetry import build_recorder
 from controller.clock import SystemClock
 from controller.site.poll import MinerPoll, Polled, PollPace
 from controller.site.slots import MinerSlots
-from controller.telemetry.keeper import SpoolKeeper
-from controller.telemetry.outlet import until
+from controller.telemetry.outlet import Outlet, until
 from drivers.contract.devices import MinerDevice, MinerDriver
 from drivers.miners.pyasic_any.parent import PyasicChild
 from drivers.registry import Wires, build_miner, drives_by_pyasic
@@ -213,7 +212,7 @@ class Polling:
     poll: MinerPoll
     watch: Watch
     peer: Peer
-    keeper: SpoolKeeper
+    outlet: Outlet
 
     @asynccontextmanager
     async def measured(self, ran: Ran) -> AsyncIterator[None]:
@@ -228,7 +227,7 @@ class Polling:
         ran.seconds += ended_s - begun_s
         ran.rss_mib = rss_mib()
         ran.missed += self.watch.overdue(ended_s)
-        ran.lines_lost = self.keeper.unrecorded
+        ran.lines_lost = self.outlet.facts().lost
         after = await asyncio.to_thread(self.peer.report)
         ran.connections += after["accepted"] - before["accepted"]
         ran.asked_garbage += after["asked_garbage"] - before["asked_garbage"]
@@ -251,7 +250,7 @@ async def polling(
     watch = Watch(fleet, latency_ms, pace.period_s, babblers)
     slots, clock = MinerSlots(), fleet.clock
     async with AsyncExitStack() as stack:
-        recorder, keeper = build_recorder(fleet.plant.site, fleet.drivers, clock, peer, folder)
+        recorder, outlet = build_recorder(fleet.plant.site, fleet.drivers, clock, peer, folder)
         await stack.enter_async_context(recorder)
         rng = random.Random(1)  # noqa: S311 - the same spread of the first round in each run
         poll = MinerPoll(fleet.drivers, slots, clock, pace, rng, recorder.heard, ended=watch.ended)
@@ -263,7 +262,7 @@ async def polling(
         longest_s = _WARM_UP_PERIODS_MAX * pace.period_s + round_s
         await until(lambda: len(slots.readings) >= answering, longest_s)
         await asyncio.sleep(pace.period_s)
-        yield Polling(poll=poll, watch=watch, peer=peer, keeper=keeper)
+        yield Polling(poll=poll, watch=watch, peer=peer, outlet=outlet)
 
 
 async def poll_fleet(
