@@ -15,7 +15,14 @@ from controller.cli.bench.curtail_fleet import WELL, Illness, WaveFleet, build_w
 from controller.cli.bench.curtail_site import Controller, GuardProcess
 from controller.cli.bench.fleet import BenchPlant
 from controller.cli.bench.peer import KINDS, Peer
-from controller.cli.bench.polling import READS_MAX, PolledFleet, Ran, build_polled, poll_fleet
+from controller.cli.bench.polling import (
+    READS_MAX,
+    PolledFleet,
+    Ran,
+    build_polled,
+    poll_fleet,
+    warm_up_s_max,
+)
 from controller.site.poll import PollPace
 from controller.telemetry.outlet import until
 
@@ -25,7 +32,6 @@ COMMANDED_S_MAX = 120.0
 ANSWERED_S_MAX = 60.0
 _LOOK_S = 0.2
 _POLL_PERIODS = 4.0
-_WARM_UP_PERIODS_MAX = 6.0
 
 
 class CurtailError(Exception):
@@ -102,7 +108,7 @@ async def wave_while_polling(
                 peer.latency(latency_ms)
                 polling = asyncio.create_task(_poll(polled, peer, folder, period_s, latency_ms))
                 try:
-                    longest_s = _WARM_UP_PERIODS_MAX * period_s
+                    longest_s = warm_up_s_max(len(fleet.rows), period_s)
                     await until(lambda: len(polled.tcp.exchanges) >= len(fleet.rows), longest_s)
                     await asyncio.sleep(2.0 * period_s)  # the first of them warms up unmeasured
                     wave = await _curtailed(ground, fleet, controller, guard, counts_cpu=False)

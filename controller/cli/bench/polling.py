@@ -258,8 +258,7 @@ async def polling(
         tasks = [asyncio.create_task(poll.run()), asyncio.create_task(_probe(watch))]
         stack.push_async_callback(_end, tasks)
         answering = len(fleet.drivers) - len(fleet.hung)
-        round_s = len(fleet.drivers) / _FIRST_READS_PER_S_MIN
-        longest_s = _WARM_UP_PERIODS_MAX * pace.period_s + round_s
+        longest_s = warm_up_s_max(len(fleet.drivers), pace.period_s)
         await until(lambda: len(slots.readings) >= answering, longest_s)
         await asyncio.sleep(pace.period_s)
         yield Polling(poll=poll, watch=watch, peer=peer, outlet=outlet)
@@ -280,6 +279,11 @@ async def poll_fleet(
     async with whole as under_way, under_way.measured(ran):
         await asyncio.sleep(seconds)
     return ran
+
+
+def warm_up_s_max(miners: int, period_s: float) -> float:
+    """How long to wait for a first round of so many."""
+    return _WARM_UP_PERIODS_MAX * period_s + miners / _FIRST_READS_PER_S_MIN
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
