@@ -12,7 +12,7 @@ import msgspec
 from controller.channel.frames import RequestRefused
 from controller.channel.server import ChannelServer
 from tests.console.pictures import at
-from tests.services.brokers import free_port
+from tests.loopback import free_port
 
 SITE = """
 [site]

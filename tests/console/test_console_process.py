@@ -11,7 +11,7 @@ from controller.app.console import _STUCK_S, _listen
 from controller.console.pages import BEAT, PIECES
 from tests.console.pictures import GOOD_TREASURY, PEACE, PROVED
 from tests.console.stage import NARYN, Stage
-from tests.services.brokers import free_port
+from tests.loopback import free_port
 
 
 @pytest.fixture

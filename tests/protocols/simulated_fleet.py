@@ -9,7 +9,7 @@ import json
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import md5
@@ -232,12 +232,3 @@ async def served_at_vendor_ports(world: World, wait_s: float = 90.0) -> AsyncIte
                     raise
             await asyncio.sleep(0.2)
         yield
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Let the loop run until it holds, for a thousand turns of 10 ms."""
-    for _ in range(1_000):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("did not come to pass")

@@ -21,8 +21,8 @@ from drivers.profiles import load_catalogue
 from drivers.transport.grpc import SocketGrpc
 from drivers.transport.ports import Endpoint
 from drivers.transport.tcp_json import SocketTcpJson
+from tests.loopback import free_port
 from tests.protocols.simulated_fleet import braiins_of, served
-from tests.services.brokers import free_port
 from tests.services.databases import needed
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

@@ -27,7 +27,11 @@ from controller.site.slots import MinerSlots, Slots
 from drivers.contract.commands import AlreadySo, Applied, Sleep
 from drivers.registry import JUDGES
 from drivers.transport.wave import send_wave
-from tests.protocols.test_miner_drivers import plant, until, until_reading
+from tests.patience import until
+from tests.protocols.test_miner_drivers import (
+    plant,
+    until_reading,
+)
 from tests.protocols.test_prepared_sleep import forget_login
 from tests.services.guard_ground import CURVE
 from tests.unit.power.toy import build

@@ -6,7 +6,7 @@ The simulated clock runs 30 times as fast as ours, so an Antminer's 21 s write t
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -35,6 +35,7 @@ from simulators.devices.fleet import build_fleet
 from simulators.devices.listener import serve_fleet
 from simulators.devices.persona import Persona
 from simulators.scenario import FleetGroup
+from tests.patience import until
 
 SPEED = 30.0
 STEP_S = 0.02
@@ -146,14 +147,6 @@ async def plant(*, deaf: int = 0) -> AsyncIterator[Plant]:
         stepping.cancel()
         await asyncio.gather(stepping, return_exceptions=True)
         await http.close()
-
-
-async def until(holds: Callable[[], bool], what: str) -> None:
-    for _ in range(1_000):
-        if holds():
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail(f"never came true: {what}")
 
 
 async def check_sleep_and_wake(plant: Plant, firmware: str, index: int = 0) -> None:

@@ -13,7 +13,11 @@ from drivers.contract.errors import Unauthorized, Unsupported
 from drivers.miners.antminer_stock.frame import CONFIG_AGE_S_MAX
 from drivers.registry import JUDGES
 from drivers.transport.wave import send_wave
-from tests.protocols.test_miner_drivers import plant, until, until_reading
+from tests.patience import until
+from tests.protocols.test_miner_drivers import (
+    plant,
+    until_reading,
+)
 
 FIRMWARES = sorted(JUDGES)
 LOGINS = [firmware for firmware in FIRMWARES if firmware != "luxos"]

@@ -25,7 +25,12 @@ from simulators.devices.antminer import Antminer, ModeKey
 from simulators.devices.fleet import build_fleet
 from simulators.devices.persona import Persona
 from simulators.judge import Judge, JudgeError, forbid_outside
-from tests.protocols.simulated_fleet import Group, World, served_at_vendor_ports, until
+from tests.patience import until
+from tests.protocols.simulated_fleet import (
+    Group,
+    World,
+    served_at_vendor_ports,
+)
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -185,7 +190,7 @@ async def test_a_stop_is_claimed_long_before_it_is_so(court: Court) -> None:
     """pyasic gives up on the 21 s write after 5 s, says True, and the write goes on without it."""
     persona = court.miner(OBEYS_MINER_MODE)
     task = asyncio.ensure_future(court.ask("stop", OBEYS_MINER_MODE))
-    await until(lambda: persona.miner.sleep_wanted)
+    await until(lambda: persona.miner.sleep_wanted, "it is told to sleep")
     assert (await task)["claimed"]
     assert persona.miner.wall_power_w == pytest.approx(persona.miner.full_power_w)
     court.settle()

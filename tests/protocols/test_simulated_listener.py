@@ -12,6 +12,7 @@ import pytest
 from simulators.devices.fleet import build_fleet
 from simulators.devices.listener import serve_fleet
 from simulators.devices.persona import HUGE_BYTES
+from tests.patience import until
 from tests.protocols.simulated_fleet import (
     Group,
     World,
@@ -19,7 +20,6 @@ from tests.protocols.simulated_fleet import (
     digest_header,
     exchange,
     served,
-    until,
     whole_configuration,
     world_of,
 )
@@ -77,7 +77,7 @@ class TestSockets:
             _, writer = await asyncio.open_connection(miner.host, ports["http"])
             writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             await writer.drain()
-            await until(lambda: miner.miner.sleep_wanted)
+            await until(lambda: miner.miner.sleep_wanted, "it is told to sleep")
             writer.transport.abort()
         world.advance(60.0)
         assert miner.miner.hashrate_ths == 0.0

@@ -9,13 +9,8 @@ import sys
 
 import pytest
 
+from tests.loopback import free_port
 from tests.protocols.modbus_client import Client
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def start_serving(*arguments):

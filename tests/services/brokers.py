@@ -8,10 +8,8 @@ import asyncio
 import contextlib
 import random
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Protocol
 
@@ -22,24 +20,11 @@ from controller.clock import SystemClock
 from controller.dispatch.link import Backoff, BrokerAddress, DispatchLink
 from controller.dispatch.memory import MemoryBroker, MemoryLink
 from controller.dispatch.ports import LastWill, Link
+from tests.loopback import free_port, listens
+from tests.patience import until
 
 QUICK = Backoff(first_s=0.05, longest_s=0.2)
 PATIENCE_S = 20.0
-
-
-def free_port():
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-async def eventually(condition, what):
-    """Wait until `condition()` holds; fail with `what` when it does not for long."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, f"never happened: {what}"
-        await asyncio.sleep(0.01)
 
 
 class Bench(Protocol):
@@ -137,7 +122,7 @@ class SocketBench:
 
     async def cut(self, link):
         await link.wire.cut()
-        await eventually(lambda: not link.connected, "the link notices that it is cut")
+        await until(lambda: not link.connected, "the link notices that it is cut")
 
     async def mend(self, link):
         await link.wire.mend()
@@ -174,7 +159,9 @@ class Mosquitto(SocketBench):
         config = self.folder / "mosquitto.conf"
         config.write_text("\n".join([*lines, *(self._listener or ["allow_anonymous true"])]) + "\n")
         self._process = self._spawn(config)
-        await eventually(lambda: _listens(self.port), f"mosquitto listens; see {self.folder}/log")
+        await until(
+            lambda: listens("127.0.0.1", self.port), f"mosquitto listens; see {self.folder}/log"
+        )
 
     def _spawn(self, config):
         with (self.folder / "log").open("ab") as log:
@@ -249,9 +236,3 @@ class Memory:
         self.broker.mend(link)
 
     close = stop
-
-
-def _listens(port):
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0

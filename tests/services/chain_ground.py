@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ import pytest
 
 from simulators.services.chain.block import build_block
 from simulators.services.chain.wire import read_transaction
+from tests.loopback import free_port
+from tests.patience import eventually
 
 PATIENCE_S = 30.0
 ANYONE = "51"
@@ -41,7 +42,7 @@ class Chain:
 
     def __init__(self, folder):
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process = None
 
@@ -122,14 +123,6 @@ class Chain:
     def settle(self):
         """Wait until everything that follows the chain has caught up."""
 
-    @staticmethod
-    def eventually(condition, otherwise):
-        """Wait until `condition()` holds; fail with `otherwise` when it does not for long."""
-        deadline_s = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < deadline_s, otherwise
-            time.sleep(0.005)
-
     def start(self):
         """Start the process, and wait until it answers."""
         self._process = self._spawn()
@@ -179,7 +172,7 @@ class SimulatedChain(Chain):
     def mine_mempool(self):
         before = self.tip()
         self._process.send_signal(signal.SIGUSR1)
-        self.eventually(lambda: self.tip() != before, "it made no block")
+        eventually(lambda: self.tip() != before, "it makes a block")
         return self.tip()
 
     def _spawn(self):
@@ -208,7 +201,7 @@ class CoreChain(Chain):
             index = self.rpc("getindexinfo")["txindex"]
             return index["synced"] and index["best_block_height"] == height
 
-        self.eventually(follows, "the transaction index does not follow")
+        eventually(follows, "the transaction index follows")
 
     def _before_kill(self):
         # It keeps fresh blocks in memory, and this call writes them out.
@@ -272,9 +265,3 @@ def chain(request, tmp_path):
     opened = open_chain(request.param, tmp_path / "chain")
     yield opened
     opened.close()
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -33,12 +33,6 @@ def short_folder():
         yield Path(made)
 
 
-async def eventually(true):
-    async with asyncio.timeout(PATIENCE_S):
-        while not true():  # noqa: ASYNC110 - what is waited for has no event of its own
-            await asyncio.sleep(0.005)
-
-
 @contextlib.asynccontextmanager
 async def raw(path):
     """A peer that may break every rule."""

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 import urllib.parse
 import urllib.request
 
@@ -20,7 +19,8 @@ import pytest
 
 from controller.cli.demo.database import NAME, Database
 from controller.telemetry.verdict import Address
-from tests.services.brokers import free_port
+from tests.loopback import free_port
+from tests.patience import eventually
 
 BUCKET = f"{NAME}/autogen"
 PATIENCE_S = 20.0
@@ -33,15 +33,6 @@ def needed(found, what):
         if os.environ.get("CI"):
             pytest.fail(sentence)
         pytest.skip(sentence)
-    return found
-
-
-def wait_until(condition, what, within_s=PATIENCE_S):
-    """Wait until `condition()` holds; fail with `what` when it does not for long."""
-    deadline_s = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline_s, f"never happened: {what}"
-        time.sleep(0.02)
     return found
 
 
@@ -67,7 +58,7 @@ class Influx:
             if name not in self._processes:
                 with (self._folder / f"{name}.log").open("ab") as log:
                     self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_until(self.database.ready, f"the database answers; see {self._folder}")
+        eventually(self.database.ready, f"the database answers; see {self._folder}")
         self.database.create()
 
     def kill(self, name="database"):
@@ -109,7 +100,7 @@ class Victoria:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self._answers, "VictoriaMetrics answers")
+        eventually(self._answers, "VictoriaMetrics answers")
 
     def _answers(self):
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health") as reply:

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,8 @@ from itertools import pairwise
 import pytest
 from embit.networks import NETWORKS
 from embit.script import Script, address_to_scriptpubkey
+
+from tests.patience import eventually
 
 POOL = (sys.executable, "-m", "simulators.services.pool")
 PATIENCE_S = 30.0
@@ -102,14 +103,6 @@ class Pool:
 
     def log(self):
         return (self.folder / "log").read_text()
-
-
-def eventually(condition, what):
-    end_s = time.monotonic() + PATIENCE_S
-    while not (value := condition()):
-        assert time.monotonic() < end_s, what
-        time.sleep(0.05)
-    return value
 
 
 @pytest.fixture

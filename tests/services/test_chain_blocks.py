@@ -5,6 +5,7 @@ import time
 import pytest
 
 from simulators.services.chain.block import build_block
+from tests.patience import eventually
 from tests.services.chain_ground import ANYONE, RpcError
 from tests.services.chain_wallet import COLLECTION, RESERVE, emptied, signed, txid_of
 
@@ -213,7 +214,7 @@ def test_a_restart(funded, chain, kill):
     assert chain.rpc("getblockheader", beside)["confirmations"] == -1
     assert chain.cookie_file.read_bytes() != password
     # What waits is written down by who is asked to end; it can be sent again in any case.
-    chain.eventually(lambda: kill or chain.rpc("getrawmempool") == [txid], "the mempool is back")
+    eventually(lambda: kill or chain.rpc("getrawmempool") == [txid], "the mempool is back")
     assert chain.rpc("sendrawtransaction", waiting) == txid
     with pytest.raises(RpcError, match="already in utxo set"):
         chain.rpc("sendrawtransaction", sent)

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import pytest
 
+from tests.patience import eventually
 from tests.services.chain_ground import ROOT, SimulatedChain, open_chain
 from tests.services.chain_wallet import COLLECTION, RESERVE, signed
 
@@ -81,7 +82,7 @@ def test_a_signal_makes_a_block_of_what_waits(start):
 
 def test_blocks_come_by_themselves(start):
     chain = start("--block-every-s", "0.1")
-    chain.eventually(lambda: chain.height() >= 3, "blocks never came")
+    eventually(lambda: chain.height() >= 3, "blocks come")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -20,10 +20,10 @@ from controller.channel.frames import (
     read_frame,
 )
 from controller.channel.server import ChannelServer
+from tests.patience import until
 from tests.services.channel_bench import (
     PATIENCE_S,
     echo,
-    eventually,
     first,
     pack,
     raw,
@@ -73,7 +73,7 @@ async def test_a_refusal_carries_its_reason_and_ends_nothing(server, path):
 async def test_two_clients_see_the_same_images_and_only_subscribers_do(server, path):
     async with connect(path) as one, connect(path) as two, raw(path) as (reader, _):
         seen = asyncio.gather(first(one), first(two))
-        await eventually(lambda: sum(c.subscribed for c in server._clients) == 2)
+        await until(lambda: sum(c.subscribed for c in server._clients) == 2, "both have subscribed")
         server.publish(pack("image 1"))
         assert await seen == ["image 1", "image 1"]
         with pytest.raises(TimeoutError):
@@ -125,7 +125,7 @@ async def test_a_slow_client_blocks_nobody_and_gets_the_newest_when_it_wakes(ser
         watching = fast.images()
         server.publish(pack([0, b""]))
         assert unpack(await anext(watching))[0] == 0
-        await eventually(lambda: sum(c.subscribed for c in server._clients) == 2)
+        await until(lambda: sum(c.subscribed for c in server._clients) == 2, "both have subscribed")
         for number in range(1, images + 1):
             server.publish(pack([number, b"x" * 50_000]))
             assert unpack(await asyncio.wait_for(anext(watching), PATIENCE_S))[0] == number
@@ -165,7 +165,7 @@ async def test_one_client_too_many_is_told_and_there_is_room_again_later(path):
             async with connect(path) as third:
                 with pytest.raises(ChannelError, match="2 clients are connected already"):
                     await third.request(pack(1), PATIENCE_S)
-        await eventually(lambda: server.clients == 1)
+        await until(lambda: server.clients == 1, "one client is left")
         async with connect(path) as fourth:
             assert unpack(await fourth.request(pack(4), PATIENCE_S)) == 4
 
@@ -217,7 +217,7 @@ async def test_the_end_of_the_server_ends_every_wait_and_a_new_one_is_found(path
     async with server:
         client = await asyncio.wait_for((making := connect(path)).__aenter__(), PATIENCE_S)
         watching = asyncio.create_task(first(client))
-        await eventually(lambda: any(c.subscribed for c in server._clients))
+        await until(lambda: any(c.subscribed for c in server._clients), "it has subscribed")
         waiting = asyncio.create_task(client.request(pack(1), PATIENCE_S))
         await asked.wait()
     for task in (waiting, watching):
@@ -235,7 +235,7 @@ async def test_the_server_ends_although_a_client_reads_nothing(path):
     async with asyncio.timeout(PATIENCE_S):
         async with ChannelServer(path, echo) as server, raw(path) as (_, writer):
             writer.write(encode(Subscribe(IMAGE_TOPIC)))
-            await eventually(lambda: any(c.subscribed for c in server._clients))
+            await until(lambda: any(c.subscribed for c in server._clients), "it has subscribed")
             for _ in range(5):
                 server.publish(pack(b"x" * 1_000_000))
                 await asyncio.sleep(0.01)

@@ -27,10 +27,10 @@ from controller.channel.frames import (
     read_frame,
 )
 from controller.channel.server import ChannelServer
+from tests.patience import until
 from tests.services.channel_bench import (
     PATIENCE_S,
     echo,
-    eventually,
     first,
     pack,
     raw,
@@ -134,7 +134,7 @@ async def test_a_client_that_comes_and_goes_leaves_nothing(server, path):
             peer.connect(os.fspath(path))
     async with connect(path) as client:
         await client.request(pack(1), PATIENCE_S)
-        await eventually(lambda: server.clients == 1)
+        await until(lambda: server.clients == 1, "one client is left")
         assert len(server._tasks) == 1
 
 

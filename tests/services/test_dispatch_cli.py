@@ -39,7 +39,11 @@ from controller.dispatch.topics import (
 )
 from controller.power.state import OrderClass
 from controller.signing import PublicKey, Role, parse_private_key, parse_public_key
-from tests.services.brokers import QUICK, Mosquitto, eventually
+from tests.patience import until
+from tests.services.brokers import (
+    QUICK,
+    Mosquitto,
+)
 
 SITE = "kambarata"
 
@@ -159,7 +163,7 @@ class Site:
 @contextlib.asynccontextmanager
 async def running(site):
     async with site.link:
-        await eventually(lambda: site.link.connected, "the site connects")
+        await until(lambda: site.link.connected, "the site connects")
         task = asyncio.create_task(site.serve())
         yield site
         task.cancel()
@@ -251,12 +255,12 @@ async def test_setpoint_stays_at_the_broker_and_heartbeats_echo_it(broker, desk)
     assert result.exit_code == 0
     (sent,) = lines(result)
     async with running(Site(broker, desk)) as site:
-        await eventually(lambda: site.verdicts, "the retained setpoint arrives")
+        await until(lambda: site.verdicts, "the retained setpoint arrives")
         assert site.verdicts[0].message.sequence == sent["sequence"]
         result = await run(broker, desk, "heartbeat", "--every", "1s", "--for", "2s", "--json")
         assert result.exit_code == 0
         assert [beat["setpoints"] for beat in lines(result)] == [{"plant": sent["sequence"]}] * 2
-        await eventually(lambda: len(site.verdicts) == 3, "both heartbeats arrive")
+        await until(lambda: len(site.verdicts) == 3, "both heartbeats arrive")
         assert all(isinstance(beat, AcceptedHeartbeat) for beat in site.verdicts[1:])
 
 
@@ -294,7 +298,7 @@ async def test_watch_prints_what_the_site_says_and_doubts_what_it_did_not(broker
             stage=ConfirmationStage.RELEASED,
         )
         await site.link.publish(event_topic(SITE), seal(forged, [stranger]), retain=True)
-        await eventually(lambda: site.link.counts.published == 2, "the broker holds both")
+        await until(lambda: site.link.counts.published == 2, "the broker holds both")
         result = await run(broker, desk, "watch", "--for", "3s", key=())
         assert result.exit_code == 0
         assert "kambarata is online, �[31marmed, mining 4.000 MW" in result.stdout

@@ -14,7 +14,13 @@ from controller.dispatch.topics import (
     site_subscriptions,
     status_topic,
 )
-from tests.services.brokers import PATIENCE_S, Amqtt, Memory, Mosquitto, eventually
+from tests.patience import until
+from tests.services.brokers import (
+    PATIENCE_S,
+    Amqtt,
+    Memory,
+    Mosquitto,
+)
 
 SITE = "kambarata"
 WILL = LastWill(status_topic(SITE), b'{"state":"offline"}')
@@ -31,7 +37,7 @@ async def bench(request):
 @contextlib.asynccontextmanager
 async def opened(bench, subscriptions, **how):
     async with bench.link(subscriptions, **how) as link:
-        await eventually(lambda: link.connected, f"connects: {link.last_error}")
+        await until(lambda: link.connected, f"connects: {link.last_error}")
         yield link
 
 
@@ -71,7 +77,7 @@ async def test_setpoint_is_retained_for_a_site_that_comes_later(bench):
     async with dispatcher_link(bench) as dispatcher:
         await dispatcher.publish(setpoint_topic(SITE, "plant"), b"old", retain=True)
         await dispatcher.publish(setpoint_topic(SITE, "plant"), b"new", retain=True)
-        await eventually(lambda: dispatcher.counts.published >= 1, "published")
+        await until(lambda: dispatcher.counts.published >= 1, "published")
         await asyncio.sleep(0.1)
         async with site_link(bench) as site:
             inbound = await take(site)
@@ -81,9 +87,9 @@ async def test_setpoint_is_retained_for_a_site_that_comes_later(bench):
 async def test_receipts_survive_a_restart_of_the_broker(bench):
     async with site_link(bench) as site:
         await site.publish(receipt_topic(SITE), b"receipt 0")
-        await eventually(lambda: site.counts.published == 1, "first receipt is out")
+        await until(lambda: site.counts.published == 1, "first receipt is out")
         await bench.stop()
-        await eventually(lambda: not site.connected, "the site notices")
+        await until(lambda: not site.connected, "the site notices")
         for number in range(1, 51):
             await site.publish(receipt_topic(SITE), b"receipt %d" % number)
         assert site.counts.published == 1
@@ -92,7 +98,7 @@ async def test_receipts_survive_a_restart_of_the_broker(bench):
         await bench.cut(site)
         async with late as dispatcher:
             await bench.start()
-            await eventually(lambda: dispatcher.connected, "the dispatcher connects")
+            await until(lambda: dispatcher.connected, "the dispatcher connects")
             await bench.mend(site)
             seen = await take_until(dispatcher, b"receipt 50")
             receipts = list(dict.fromkeys(seen))
@@ -104,9 +110,9 @@ async def test_receipts_survive_a_restart_of_the_broker(bench):
 async def test_orders_still_arrive_after_a_restart_of_the_broker(bench):
     async with site_link(bench) as site, dispatcher_link(bench) as dispatcher:
         await bench.stop()
-        await eventually(lambda: not (site.connected or dispatcher.connected), "both notice")
+        await until(lambda: not (site.connected or dispatcher.connected), "both notice")
         await bench.start()
-        await eventually(lambda: site.connected and dispatcher.connected, "both return")
+        await until(lambda: site.connected and dispatcher.connected, "both return")
         await dispatcher.publish(order_topic(SITE), b"after")
         assert (await take(site)).payload == b"after"
 
@@ -139,7 +145,7 @@ async def test_orders_wait_for_a_site_that_is_cut_off(bench):
         await bench.cut(site)
         await take_until(dispatcher, WILL.payload)  # the broker has noticed
         await dispatcher.publish(order_topic(SITE), b"while away")
-        await eventually(lambda: dispatcher.counts.published == 1, "the broker has it")
+        await until(lambda: dispatcher.counts.published == 1, "the broker has it")
         await bench.mend(site)
         assert (await take(site)).payload == b"while away"
 
@@ -159,7 +165,7 @@ async def test_full_inbox_drops_and_counts(bench):
     ):
         for number in range(10):
             await dispatcher.publish(order_topic(SITE), b"%d" % number)
-        await eventually(lambda: site.counts.inbox_dropped == 7, "seven are dropped")
+        await until(lambda: site.counts.inbox_dropped == 7, "seven are dropped")
         assert [site.inbox.get_nowait().payload for _ in range(3)] == [b"0", b"1", b"2"]
 
 
@@ -173,7 +179,7 @@ async def test_full_outbox_drops_the_oldest_receipt_but_never_the_status(bench):
         await bench.cut(site)
         async with bench.link(dispatcher_subscriptions(SITE)) as dispatcher:
             await bench.start()
-            await eventually(lambda: dispatcher.connected, "the dispatcher connects")
+            await until(lambda: dispatcher.connected, "the dispatcher connects")
             await bench.mend(site)
             seen = await take_until(dispatcher, b"online")
             assert seen == [b"7", b"8", b"9", b"online"]
@@ -183,11 +189,11 @@ async def test_absent_broker_is_named_and_does_not_end_the_link(bench):
     await bench.stop()
     async with bench.link(site_subscriptions(SITE), client_id="site") as site:
         if bench.name != "memory":
-            await eventually(lambda: site.last_error is not None, "an error is told")
+            await until(lambda: site.last_error is not None, "an error is told")
             assert "127.0.0.1:" in site.last_error
         assert not site.connected
         await bench.start()
-        await eventually(lambda: site.connected, "connects once the broker is there")
+        await until(lambda: site.connected, "connects once the broker is there")
 
 
 @pytest.mark.parametrize("topic", ["", "a/+/b", "a/#"])

@@ -18,7 +18,11 @@ from controller.clock import SystemClock
 from controller.dispatch.link import BrokerAddress, DispatchLink, Tls
 from controller.dispatch.secret_files import write_secret
 from controller.dispatch.topics import order_topic, site_subscriptions
-from tests.services.brokers import QUICK, Mosquitto, eventually
+from tests.patience import until
+from tests.services.brokers import (
+    QUICK,
+    Mosquitto,
+)
 
 SITE = "kambarata"
 
@@ -76,7 +80,7 @@ async def mosquitto(*lines):
 async def reason(attempt):
     """Why a link does not come up."""
     async with attempt:
-        await eventually(lambda: attempt.last_error is not None, "an error is told")
+        await until(lambda: attempt.last_error is not None, "an error is told")
         assert not attempt.connected
         return attempt.last_error
 
@@ -106,9 +110,9 @@ async def test_tls_with_a_certificate_on_both_sides(folder):
             key_file=folder / "site.key",
         )
         async with link(broker, tls=mutual) as site:
-            await eventually(lambda: site.connected, f"connects: {site.last_error}")
+            await until(lambda: site.connected, f"connects: {site.last_error}")
             await site.publish(order_topic(SITE), b"x" * 60_000)
-            await eventually(lambda: not site.inbox.empty(), "comes back through the broker")
+            await until(lambda: not site.inbox.empty(), "comes back through the broker")
         told = await reason(link(broker, tls=Tls(ca_file=folder / "stranger.pem")))
         assert "certificate verify failed" in told
         assert "certificate" in await reason(link(broker, tls=Tls()))
@@ -136,7 +140,7 @@ async def test_password_from_a_file_of_ours_alone(tmp_path, accounts):
     login = {"username": "site", "password_file": password}
     async with mosquitto(f"password_file {accounts}", "allow_anonymous false") as broker:
         async with link(broker, **login) as site:
-            await eventually(lambda: site.connected, f"connects: {site.last_error}")
+            await until(lambda: site.connected, f"connects: {site.last_error}")
             assert "right" not in repr(site)
         assert "authori" in (await reason(link(broker))).lower()
         password.write_bytes(b"wrong")
@@ -164,9 +168,9 @@ async def test_the_access_list_of_the_documentation_holds(tmp_path):
         link(broker, username=SITE, password_file=tmp_path / "password") as site,
         link(broker, username="ndc", password_file=tmp_path / "password") as dispatcher,
     ):
-        await eventually(lambda: site.connected and dispatcher.connected, "both connect")
+        await until(lambda: site.connected and dispatcher.connected, "both connect")
         # A stolen broker account of the site cannot order; that of the dispatcher can.
         await site.publish(order_topic(SITE), b"forged")
-        await eventually(lambda: site.counts.published == 1, "the broker has seen it")
+        await until(lambda: site.counts.published == 1, "the broker has seen it")
         await dispatcher.publish(order_topic(SITE), b"order")
         assert (await site.inbox.get()).payload == b"order"

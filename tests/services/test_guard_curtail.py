@@ -11,8 +11,12 @@ from controller.channel.frames import RequestRefused
 from controller.channel.guard import Entry, Ladder, Look, Shed, TakeOver
 from controller.guard.shedder import LENT_S
 from drivers.contract.commands import AlreadySo, Applied, RefusalReason, Refused, Unconfirmed
+from tests.patience import until
 from tests.services.guard_ground import opened, settled
-from tests.services.test_guard_shedder import LIFE_S, Prepared, until
+from tests.services.test_guard_shedder import (
+    LIFE_S,
+    Prepared,
+)
 
 MINERS = 3
 

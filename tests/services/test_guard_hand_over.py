@@ -17,10 +17,11 @@ from controller.site.curtail import HAND_OVER_S, Curtailer
 from controller.site.guarded import LADDER_S, GuardLink
 from controller.site.slots import MinerSlots
 from drivers.contract.commands import Applied, RefusalReason, Refused, Sleep, Unconfirmed
+from tests.patience import until
 from tests.services.guard_ground import Bench, Clock
 from tests.services.test_guard_curtail import Wave
 from tests.services.test_guard_link import rows_of, tick
-from tests.services.test_guard_shedder import Prepared, until
+from tests.services.test_guard_shedder import Prepared
 from tests.unit.power.toy import build
 
 MINERS = 70

@@ -10,6 +10,7 @@ from controller.config.inventory import InventoryRow
 from controller.power.instructions import TagMiner
 from controller.site.guarded import GuardLink
 from controller.site.ladder import ladder_of
+from tests.patience import until
 from tests.services.guard_ground import opened, settled
 from tests.unit.power.toy import build
 
@@ -75,14 +76,6 @@ def test_one_that_sleeps_has_nothing_to_give(toy):
 
 def link_to(there, toy, epoch="one"):
     return GuardLink(there.path, toy.site, rows_of(toy), epoch, there.clock)
-
-
-async def until(condition, what):
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail(f"never came true: {what}")
 
 
 def tick(link, toy):

@@ -21,6 +21,7 @@ from drivers.transport.ports import Endpoint
 from simulators.devices.modbus import MeterFault, ModbusDevice
 from simulators.devices.modbus_server import serve_modbus
 from simulators.devices.relay import WatchdogRelay
+from tests.patience import until
 from tests.services.guard_ground import Clock
 
 COIL, UNIT = 7, 3
@@ -85,13 +86,6 @@ async def beating(port, clock, coil=COIL):
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await modbus.close()
-
-
-async def until(condition, what):
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, what
-        await asyncio.sleep(0.02)
 
 
 async def test_it_beats_while_it_is_fed_and_no_longer():

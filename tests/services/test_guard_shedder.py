@@ -10,6 +10,7 @@ from controller.guard.shedder import FRESH_S, PREPARE_MAX, PREPARE_REST_S, Shedd
 from drivers.contract.commands import AlreadySo, Applied, RefusalReason, Refused, Unconfirmed
 from drivers.contract.errors import Unreachable
 from drivers.contract.frames import SleepFrame
+from tests.patience import until
 from tests.services.guard_ground import Clock, Miner
 
 LIFE_S = 60.0
@@ -89,14 +90,6 @@ def fleet(shedder, clock, count=3):
 
 def entries(miners):
     return [Entry(name, "10.0.0.1", "any", "any", {}, 3_000.0) for name in miners]
-
-
-async def until(condition, what):
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail(f"never came true: {what}")
 
 
 async def test_what_lies_prepared_leaves_by_one_wave_in_a_thread_of_its_own(shedder, wave, clock):

@@ -5,7 +5,7 @@ import socket
 import aiohttp
 
 from controller.health import serve_health
-from tests.services.brokers import free_port
+from tests.loopback import free_port
 
 
 async def get(port, path):

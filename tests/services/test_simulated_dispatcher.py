@@ -23,7 +23,11 @@ from controller.dispatch.secret_files import write_secret
 from controller.dispatch.topics import receipt_topic, site_subscriptions
 from controller.signing import PublicKey, Role, SigningKey, private_pem, public_pem
 from simulators.scenario_file import scenario_path
-from tests.services.brokers import Amqtt, Mosquitto, eventually
+from tests.patience import until
+from tests.services.brokers import (
+    Amqtt,
+    Mosquitto,
+)
 
 SITE = "kambarata"
 
@@ -83,7 +87,7 @@ async def test_its_evening_is_understood_and_our_receipt_by_it(broker, tmp_path)
         keys={ndc.key_id: PublicKey.of(ndc.public_bytes, issuer="ndc", roles=[Role.DISPATCH])},
     )
     async with broker.link(site_subscriptions(SITE), client_id="site") as link:
-        await eventually(lambda: link.connected, "the site connects")
+        await until(lambda: link.connected, "the site connects")
         process = await spawn(broker, tmp_path)
         try:
             book, verdicts = SequenceBook(), []

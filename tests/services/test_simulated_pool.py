@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.patience import eventually
 from tests.services.pool_ground import (
     BEGAN,
     NEXT,
@@ -14,7 +15,6 @@ from tests.services.pool_ground import (
     POOL,
     Pool,
     earned_by,
-    eventually,
     received_sat,
     waits,
 )

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.patience import eventually
 from tests.services.pool_ground import (
     NEXT,
     OURS,
     Pool,
     earned_by,
-    eventually,
     nth_payout,
     paid_by,
     paid_sat,

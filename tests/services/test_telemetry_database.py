@@ -13,6 +13,7 @@ from controller.telemetry.lines import seq_of
 from controller.telemetry.readback import AuditError, audit
 from controller.telemetry.shipper import Shipper
 from controller.telemetry.verdict import Verdict
+from tests.patience import eventually
 from tests.services.databases import (
     Hostile,
     Influx,
@@ -21,7 +22,6 @@ from tests.services.databases import (
     floods,
     never_answers,
     says,
-    wait_until,
 )
 
 pytestmark = pytest.mark.timeout(60)
@@ -77,16 +77,16 @@ class Line:
         return self.committed() and not self.keeper.spool.waiting
 
     def drain(self, within_s=20.0):
-        wait_until(self.drained, "the spool is empty", within_s)
+        eventually(self.drained, "the spool is empty", within_s)
 
     def audit(self, newest=None):
         return asyncio.run(audit(self.path, self.where, "toy", newest))
 
     def __exit__(self, *_):
         self.commits.end()
-        wait_until(lambda: self.commits.ended, "the last commit")
+        eventually(lambda: self.commits.ended, "the last commit")
         self.shipper.end()
-        wait_until(lambda: self.shipper.ended, "the shipper ends")
+        eventually(lambda: self.shipper.ended, "the shipper ends")
         self.keeper.close()
 
 
@@ -110,7 +110,7 @@ def test_killed_and_away_for_seconds_the_database_misses_nothing(influx, tmp_pat
     quick(monkeypatch)
     with Line(tmp_path, address(influx.url)) as line:
         line.put_for(1.5)
-        wait_until(lambda: line.keeper.spool and not line.keeper.spool.waiting, "first lines")
+        eventually(lambda: line.keeper.spool and not line.keeper.spool.waiting, "first lines")
         influx.kill()
         line.put_for(5.0)
         assert line.keeper.spool.waiting > 500
@@ -128,10 +128,10 @@ def test_unreached_it_keeps_everything(influx, tmp_path, monkeypatch):
     with Line(tmp_path, address(influx.url)) as line:
         influx.kill("database-door")
         line.put_for(1.5)
-        wait_until(lambda: line.shipper.shipped is not None, "a try")
+        eventually(lambda: line.shipper.shipped is not None, "a try")
         assert line.shipper.shipped.verdict is Verdict.UNREACHED
         assert "refused" in line.shipper.shipped.detail
-        wait_until(lambda: line.keeper.spool.waiting == line.made, "all is committed")
+        eventually(lambda: line.keeper.spool.waiting == line.made, "all is committed")
         assert line.audit().waiting == line.made
         influx.start()
         line.drain()
@@ -150,7 +150,7 @@ def test_what_a_full_spool_drops_is_counted_as_dropped_and_not_as_lost(
         influx.kill()
         for _ in range(4):
             line.put(500)
-            wait_until(line.committed, "all is committed")
+            eventually(line.committed, "all is committed")
         assert line.keeper.spool.account.dropped > 500
         influx.start()
         line.drain()
@@ -165,7 +165,7 @@ def test_a_missing_database_is_refused_named_and_waited_for(influx, tmp_path, mo
     where = address(influx.url, bucket="later/autogen")
     with Line(tmp_path, where) as line:
         line.put(10)
-        wait_until(lambda: line.shipper.shipped is not None, "a try")
+        eventually(lambda: line.shipper.shipped is not None, "a try")
         assert line.shipper.shipped.verdict is Verdict.REFUSED
         assert 'database not found: "later"' in line.shipper.shipped.detail
         assert "create it" in line.shipper.shipped.detail
@@ -185,7 +185,7 @@ def test_one_bad_line_is_put_aside_and_no_other(influx, tmp_path):
         line.keeper.put([("site,site=toy limit_w=", now_ns)])
         line.keeper.put([('node,site=toy limit_w="of another kind"', now_ns)])
         line.put(500)
-        wait_until(lambda: line.keeper.spool and line.keeper.spool.account.rejected, "rejected")
+        eventually(lambda: line.keeper.spool and line.keeper.spool.account.rejected, "rejected")
         line.made += 2
         line.drain()
         found = line.audit()
@@ -226,7 +226,7 @@ def test_victoria_metrics_takes_the_same_lines_and_an_audit_says_why_it_cannot(t
             line.put(2000)
             line.drain()
             account = line.keeper.spool.account
-            wait_until(lambda: len(held(victoria)) == 2000, "all are exported")
+            eventually(lambda: len(held(victoria)) == 2000, "all are exported")
             assert held(victoria) == list(range(account.first_seq, account.last_seq + 1))
             with pytest.raises(AuditError, match="InfluxQL on /query"):
                 line.audit()
@@ -286,10 +286,10 @@ def test_it_waits_as_long_as_it_is_asked_to(tmp_path):
     try:
         with Line(tmp_path, address(hostile.url)) as line:
             line.put(10)
-            wait_until(lambda: line.shipper.shipped is not None, "a try")
+            eventually(lambda: line.shipper.shipped is not None, "a try")
             time.sleep(1.5)
             assert line.shipper._failures == 1, "not asked again yet"
-            wait_until(lambda: line.shipper._failures == 2, "asked again")
+            eventually(lambda: line.shipper._failures == 2, "asked again")
             assert line.keeper.spool.waiting == 10
     finally:
         hostile.close()

@@ -20,7 +20,12 @@ from controller.telemetry.outlet import Outlet
 from controller.telemetry.recorder import Recorder
 from controller.telemetry.series import MinerSeries, SiteSeries
 from controller.telemetry.spool import Spool, read_books
-from tests.services.databases import Hostile, address, never_answers, wait_until
+from tests.patience import eventually
+from tests.services.databases import (
+    Hostile,
+    address,
+    never_answers,
+)
 from tests.services.site_ground import Ground as SiteGround
 from tests.unit.telemetry.test_series import KNOWN, reading
 from tests.unit.telemetry.toy_image import alarm, event, image, node
@@ -140,7 +145,7 @@ async def test_a_full_disk_is_said_and_costs_only_what_has_no_place_in_memory(tm
 
 
 async def until(condition):
-    await asyncio.to_thread(wait_until, condition, "it comes to pass")
+    await asyncio.to_thread(eventually, condition, "it comes to pass")
 
 
 async def test_memory_that_is_full_drops_counts_and_says_so(tmp_path):

@@ -21,8 +21,13 @@ from controller.channel.view import ListMiners, MinersPage, SiteImage
 from controller.config.load import load
 from controller.config.problems import ConfigError
 from controller.telemetry.readback import audit as read_back
-from tests.services.brokers import free_port
-from tests.services.databases import Hostile, Influx, never_answers, wait_until
+from tests.loopback import free_port
+from tests.patience import eventually
+from tests.services.databases import (
+    Hostile,
+    Influx,
+    never_answers,
+)
 
 pytestmark = pytest.mark.timeout(240)
 NARYN = [sys.executable, "-m", "controller.cli.main"]
@@ -81,7 +86,7 @@ class Site:
             self.process = subprocess.Popen(
                 [*NARYN, "run", "site.toml"], cwd=self.folder, stderr=log
             )
-        wait_until(self.image, f"the site shows itself: {self.said()}", within_s=60)
+        eventually(self.image, f"the site shows itself: {self.said()}", within_s=60)
 
     def said(self):
         return (self.folder / "log").read_text()
@@ -165,11 +170,11 @@ def test_a_running_site_is_in_the_database_and_nothing_of_it_is_lost(influx, sit
     site = site_of(influx.url)
     site.run()
     names = {"site", "node", "meter", "fleet", "alarm", "event"}
-    wait_until(lambda: names <= set(measurements(influx)), "every measurement is there")
+    eventually(lambda: names <= set(measurements(influx)), "every measurement is there")
     asked = "SELECT limit_w, reason FROM node WHERE node = 'plant' LIMIT 1"
-    ((_, limit_w, reason),) = wait_until(lambda: influx.query(asked), "the plant is there")
+    ((_, limit_w, reason),) = eventually(lambda: influx.query(asked), "the plant is there")
     assert (limit_w, reason) == (100_000.0, "rating of plant")
-    wait_until(lambda: site.audit().found > 10, "the first lines have left the spool")
+    eventually(lambda: site.audit().found > 10, "the first lines have left the spool")
     influx.kill()
     time.sleep(3.0)
     os.kill(site.process.pid, signal.SIGKILL)
@@ -180,7 +185,7 @@ def test_a_running_site_is_in_the_database_and_nothing_of_it_is_lost(influx, sit
     assert "Traceback" not in waiting.stderr
     site.run()
     influx.start()
-    wait_until(lambda: site.audit().waiting == 0, "all is shipped")
+    eventually(lambda: site.audit().waiting == 0, "all is shipped")
     status, took_s = site.end()
     assert status == 0, site.said()
     assert took_s < 5.0
@@ -207,7 +212,7 @@ def measurements(influx):
 def test_ended_it_keeps_what_it_held(influx, site_of):
     site = site_of(influx.url)
     site.run()
-    wait_until(lambda: site.audit().found > 5, "lines are in the database")
+    eventually(lambda: site.audit().found > 5, "lines are in the database")
     influx.kill()
     time.sleep(2.0)
     status, took_s = site.end()
@@ -218,7 +223,7 @@ def test_ended_it_keeps_what_it_held(influx, site_of):
     assert audit.lost == 0
     last = influx.query("SELECT last(ticks_run) FROM site")[0][1]
     site.run()
-    wait_until(lambda: site.audit().waiting == 0, "the next run ships what the last one kept")
+    eventually(lambda: site.audit().waiting == 0, "the next run ships what the last one kept")
     ticks = [row[1] for row in influx.query("SELECT ticks_run FROM site")]
     assert last + 1 in ticks
     assert site.audit().lost == 0
@@ -231,11 +236,11 @@ def test_a_database_that_hangs_and_a_disk_that_is_full_hold_no_tick(site_of):
         (site.folder / "state").mkdir(mode=0o700)
         (site.folder / "state" / "spool").write_text("a file where the folder should be")
         site.run()
-        alarm = wait_until(lambda: site.alarm("telemetry_spool"), "the alarm stands")
+        alarm = eventually(lambda: site.alarm("telemetry_spool"), "the alarm stands")
         assert alarm.detail.endswith("is not a folder; move it away")
         (site.folder / "state" / "spool").unlink()
-        wait_until(lambda: hostile.accepted, "the database is tried")
-        wait_until(lambda: site.alarm("telemetry_spool") is None, "the alarm ends")
+        eventually(lambda: hostile.accepted, "the database is tried")
+        eventually(lambda: site.alarm("telemetry_spool") is None, "the alarm ends")
         before = site.image().tick.run
         time.sleep(3.0)
         tick = site.image().tick

@@ -24,6 +24,7 @@ from controller.config.treasury import load_treasury
 from controller.money.facts import Wallet
 from controller.money.sweep import Stage
 from tests.e2e.private_material import holds
+from tests.loopback import free_port
 from tests.services.treasury_ground import (
     SWEEP,
     Ground,
@@ -36,12 +37,6 @@ from tests.services.treasury_ground import (
 NARYN = (sys.executable, "-m", "controller.cli.main")
 PATIENCE_S = 60.0
 KILLS = 5
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Process:

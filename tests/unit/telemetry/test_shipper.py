@@ -1,7 +1,6 @@
 """Nothing leaves the spool before the database said yes, and one bad line stops no other."""
 
 import random
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from controller.telemetry.shipper import Shipper
 from controller.telemetry.spool import seq_of
 from controller.telemetry.store import StoreError
 from controller.telemetry.verdict import RETRY_AFTER_MAX_S, Reply, Verdict, judge
+from tests.patience import eventually
 from tests.unit.telemetry.toy_clock import ToyClock
 
 OK = Reply(Verdict.DELIVERED)
@@ -178,14 +178,14 @@ def test_the_thread_ships_ends_and_closes(keeper):
     shipper = shipper_to(keeper, database)
     shipper.start()
     spooled(keeper, 10)
-    wait_until(lambda: len(database.held) == 10)
+    eventually(lambda: len(database.held) == 10, "the first ten are held")
     spooled(keeper, 10)
-    wait_until(lambda: len(database.held) == 20)
+    eventually(lambda: len(database.held) == 20, "the others are held")
     database.says = [GONE] * 1000
     spooled(keeper, 1)
-    wait_until(lambda: shipper.shipped.verdict is Verdict.UNREACHED)
+    eventually(lambda: shipper.shipped.verdict is Verdict.UNREACHED, "it is unreached")
     shipper.end()
-    wait_until(lambda: shipper.ended)
+    eventually(lambda: shipper.ended, "it ends")
     assert database.closed
     assert keeper.spool.waiting == 1
 
@@ -196,15 +196,8 @@ def test_told_to_end_it_delivers_what_it_can(keeper):
     spooled(keeper, 9000)
     shipper.end()
     shipper.start()
-    wait_until(lambda: shipper.ended)
+    eventually(lambda: shipper.ended, "it ends")
     assert len(database.held) == 9000
-
-
-def wait_until(condition):
-    deadline_s = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
