@@ -1,31 +1,26 @@
-"""Real processes for tests: mosquitto, simulated devices, `naryn run`, and the commands.
+"""A plant of real processes: mosquitto, simulated devices, `naryn run`, and the commands.
 
 Everything listens on loopback. Each process is ended by its own pid, and what it said is in a log
 of its own, shown when a test fails.
 """
 
 import json
-import os
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-import paho.mqtt.client as mqtt
-
-from controller.dispatch.sealing import Opened, open_from_site
-from controller.signing import PublicKey, Role, parse_public_key
+from tests.e2e.ear import SITE_ID, Ear
+from tests.e2e.programs import Program
+from tests.loopback import free_port, listens
+from tests.patience import eventually
 
 ROOT = Path(__file__).parents[2]
 QUIET = ROOT / "simulators" / "scenarios" / "quiet.toml"
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-SITE_ID = "e2e-hpp"
-PATIENCE_S = 60.0
+NARYN = [sys.executable, "-m", "controller.cli.main"]
 FAILSAFE_KW = 12
 FILES_SOFT = 256
 
@@ -100,118 +95,6 @@ port = {guard_port}
 file = "keys/anna.pub"
 issuer = "anna"
 """
-
-
-def free_port():
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def eventually(condition, what, within_s=PATIENCE_S):
-    """Wait until `condition()` is true; return what it gave. Fails with `what`."""
-    deadline_s = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline_s, f"not within {within_s:g} s: {what}"
-        time.sleep(0.1)
-    return found
-
-
-def descendants(pid):
-    """Pids of every living child, grandchild and so on of a process."""
-    found, waiting = [], [pid]
-    while waiting:
-        path = Path(f"/proc/{waiting.pop()}")
-        try:
-            tasks = list((path / "task").iterdir())
-            children = [int(c) for t in tasks for c in (t / "children").read_text().split()]
-        except OSError:
-            continue
-        found += children
-        waiting += children
-    return found
-
-
-def alive(pid):
-    """Whether a process runs: neither gone nor a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-class Program:
-    """One process; its words are in `<name>.log`."""
-
-    def __init__(self, folder, name, command):
-        self.name, self.log = name, folder / f"{name}.log"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder
-            )
-        self.pid = self.process.pid
-
-    def said(self):
-        """Its whole log."""
-        return self.log.read_text(errors="replace")
-
-    def end(self, number=signal.SIGTERM, within_s=20.0):
-        """Signal it and wait; returns (exit status, seconds). Kills what does not end in time."""
-        begun_s = time.monotonic()
-        if self.process.poll() is None:
-            os.kill(self.pid, number)
-        try:
-            status = self.process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(f"{self.name} did not end within {within_s:g} s") from None
-        return status, time.monotonic() - begun_s
-
-
-class Ear:
-    """Hears all that the site and its dispatcher say, by a client of its own."""
-
-    def __init__(self, port, site_key):
-        key = PublicKey.of(
-            parse_public_key(site_key.read_bytes()), issuer=SITE_ID, roles=[Role.SITE]
-        )
-        self._keys = {key.key_id: key}
-        self.messages = []
-        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-        self.client.on_connect = lambda client, *_: client.subscribe("naryn/v1/#", qos=1)
-        self.client.on_message = lambda _c, _u, m: self.messages.append((m.topic, m.payload))
-        self.client.connect("127.0.0.1", port)
-        self.client.loop_start()
-        eventually(self.client.is_connected, "the ear is connected")
-
-    def say(self, payload):
-        """Publish bytes as an order to the site."""
-        self.client.publish(f"naryn/v1/{SITE_ID}/dispatch/order", payload, qos=1)
-
-    def orders(self):
-        """Envelopes of orders as they went over the wire."""
-        return [payload for topic, payload in self.messages if topic.endswith("/order")]
-
-    def answers(self, order_id=None):
-        """Receipts and confirmations of the site, each checked with its key."""
-        answers = []
-        for topic, payload in self.messages:
-            if topic.endswith("/receipt"):
-                opened = open_from_site(payload, SITE_ID, self._keys)
-                assert isinstance(opened, Opened), opened
-                answers.append(opened.message)
-        return [m for m in answers if order_id is None or m.of.order == order_id]
-
-    def stages(self, order_id):
-        """How far the site said that an order has come."""
-        return [str(answer.stage) for answer in self.answers(order_id)]
-
-    def close(self):
-        """Hang up."""
-        self.client.loop_stop()
-        self.client.disconnect()
 
 
 class Plant:
@@ -419,13 +302,3 @@ class Plant:
             for program in self.programs:
                 sys.stderr.write(f"--- {program.name}\n{program.said()[-3000:]}\n")
         shutil.rmtree(self.folder)
-
-
-NARYN = [sys.executable, "-m", "controller.cli.main"]
-
-
-def listens(host, port):
-    """Whether somebody listens there."""
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex((host, port)) == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.private_material import forms_of, in_folder, in_process
+from tests.loopback import listens
 
 pytestmark = [pytest.mark.fixed_ports]
 
@@ -22,13 +23,6 @@ PORTS = [
     ("127.10.0.1", 8081),
     ("127.20.0.1", 5020),
 ]
-
-
-def listening(place: tuple[str, int]) -> bool:
-    """Whether somebody accepts a connection there."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(place) == 0
 
 
 def of_folder(folder: Path) -> list[str]:
@@ -84,7 +78,7 @@ def test_the_whole_evening_happens(tmp_path: Path) -> None:
     assert told["reserve"]["chain_sat"] == told["reserve"]["ledger_sat"]
     assert told["reserve"]["chain_sat"] >= sum(sweep["amount_sat"] for sweep in told["sweeps"])
     assert of_folder(folder) == []
-    assert not any(listening(place) for place in PORTS)
+    assert not any(listens(*place) for place in PORTS)
 
     services = {
         "controller",
@@ -122,7 +116,7 @@ def test_ctrl_c_ends_every_process_and_frees_every_port(tmp_path: Path) -> None:
         [*NARYN, "--keep", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as demo:
         deadline_s = time.monotonic() + 60
-        while not all(listening(place) for place in PORTS):
+        while not all(listens(*place) for place in PORTS):
             assert demo.poll() is None
             assert time.monotonic() < deadline_s
             time.sleep(0.2)
@@ -131,7 +125,7 @@ def test_ctrl_c_ends_every_process_and_frees_every_port(tmp_path: Path) -> None:
     assert demo.returncode == 130
     assert "Traceback" not in told
     assert of_folder(folder) == []
-    assert not any(listening(place) for place in PORTS)
+    assert not any(listens(*place) for place in PORTS)
 
 
 def test_a_taken_port_is_named_and_nothing_is_left(tmp_path: Path) -> None:

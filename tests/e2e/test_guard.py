@@ -9,7 +9,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.e2e.plant import Plant, eventually
+from tests.e2e.plant import Plant
+from tests.patience import eventually
 
 pytestmark = pytest.mark.timeout(400)
 

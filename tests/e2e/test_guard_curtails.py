@@ -10,7 +10,8 @@ import signal
 import pytest
 
 from controller.site.actuate import MASS
-from tests.e2e.plant import NARYN, Plant, eventually
+from tests.e2e.plant import NARYN, Plant
+from tests.patience import eventually
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -16,18 +16,11 @@ from controller.dispatch.message import Order
 from controller.dispatch.ports import PAYLOAD_BYTES_MAX
 from controller.dispatch.sealing import seal
 from controller.signing import ENVELOPE_BYTES_MAX, parse_private_key
-from tests.e2e.plant import (
-    FAILSAFE_KW,
-    FILES_SOFT,
-    NARYN,
-    SITE_ID,
-    Plant,
-    alive,
-    descendants,
-    eventually,
-    free_port,
-    listens,
-)
+from tests.e2e.ear import SITE_ID
+from tests.e2e.plant import FAILSAFE_KW, FILES_SOFT, NARYN, Plant
+from tests.e2e.programs import alive, descendants
+from tests.loopback import listens
+from tests.patience import eventually
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -232,4 +225,3 @@ def test_the_shipped_scenario_with_pyasic_obeys_and_leaves_nothing_behind():
         killed.end(signal.SIGKILL)
         eventually(lambda: not any(alive(pid) for pid in children), "no child outlives it", 10.0)
     assert not listens("127.0.0.1", plant.broker_port)
-    assert free_port()
