@@ -101,8 +101,8 @@ class Plant:
     """A folder with a site, and everything around `naryn run`. A context manager.
 
     `whole`: the shipped scenario as it is, on the firmwares' own ports; one miner is entered
-    without its firmware, so pyasic has to find out and drive it. Otherwise the same plant with
-    miners of two firmwares only, on ports that were free.
+    without its firmware, so pyasic has to find out and drive it. Otherwise the same plant on ports
+    that were free.
     `guarded`: the site has a guard, started by `run_guard`.
     """
 
@@ -163,17 +163,10 @@ class Plant:
         if self.whole:
             return "quiet", ("127.20.1.1", 5020)
         text = QUIET.read_text()
-        for theirs, ours in (
-            ('"luxos"', '"whatsminer-v2"'),
-            ('"braiins"', '"whatsminer-v2"'),
-            ('"Antminer S19k Pro"', '"WhatsMiner M50S"'),
-            ('"Antminer S19j Pro"', '"WhatsMiner M50S"'),
-            ("127.20.1.", "127.20.9."),
-        ):
+        port = free_port()
+        for theirs, ours in (("127.20.1.", "127.20.9."), ("port = 5020", f"port = {port}")):
             assert theirs in text
             text = text.replace(theirs, ours)
-        port = free_port()
-        text = text.replace("port = 5020", f"port = {port}")
         path = self.folder / "quiet.toml"
         path.write_text(text)
         return str(path), ("127.20.9.1", port)
