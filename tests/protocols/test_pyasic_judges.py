@@ -26,11 +26,7 @@ from simulators.devices.fleet import build_fleet
 from simulators.devices.persona import Persona
 from simulators.judge import Judge, JudgeError, forbid_outside
 from tests.patience import until
-from tests.protocols.simulated_fleet import (
-    Group,
-    World,
-    served_at_vendor_ports,
-)
+from tests.protocols.simulated_fleet import Group, World, served_at_vendor_ports
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

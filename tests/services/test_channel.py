@@ -21,15 +21,7 @@ from controller.channel.frames import (
 )
 from controller.channel.server import ChannelServer
 from tests.patience import until
-from tests.services.channel_bench import (
-    PATIENCE_S,
-    echo,
-    first,
-    pack,
-    raw,
-    short_folder,
-    unpack,
-)
+from tests.services.channel_bench import PATIENCE_S, echo, first, pack, raw, short_folder, unpack
 
 
 @pytest.fixture

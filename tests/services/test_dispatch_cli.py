@@ -40,10 +40,7 @@ from controller.dispatch.topics import (
 from controller.power.state import OrderClass
 from controller.signing import PublicKey, Role, parse_private_key, parse_public_key
 from tests.patience import until
-from tests.services.brokers import (
-    QUICK,
-    Mosquitto,
-)
+from tests.services.brokers import QUICK, Mosquitto
 
 SITE = "kambarata"
 

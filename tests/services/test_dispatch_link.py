@@ -15,12 +15,7 @@ from controller.dispatch.topics import (
     status_topic,
 )
 from tests.patience import until
-from tests.services.brokers import (
-    PATIENCE_S,
-    Amqtt,
-    Memory,
-    Mosquitto,
-)
+from tests.services.brokers import PATIENCE_S, Amqtt, Memory, Mosquitto
 
 SITE = "kambarata"
 WILL = LastWill(status_topic(SITE), b'{"state":"offline"}')

@@ -19,10 +19,7 @@ from controller.dispatch.link import BrokerAddress, DispatchLink, Tls
 from controller.dispatch.secret_files import write_secret
 from controller.dispatch.topics import order_topic, site_subscriptions
 from tests.patience import until
-from tests.services.brokers import (
-    QUICK,
-    Mosquitto,
-)
+from tests.services.brokers import QUICK, Mosquitto
 
 SITE = "kambarata"
 

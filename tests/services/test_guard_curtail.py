@@ -13,10 +13,7 @@ from controller.guard.shedder import LENT_S
 from drivers.contract.commands import AlreadySo, Applied, RefusalReason, Refused, Unconfirmed
 from tests.patience import until
 from tests.services.guard_ground import opened, settled
-from tests.services.test_guard_shedder import (
-    LIFE_S,
-    Prepared,
-)
+from tests.services.test_guard_shedder import LIFE_S, Prepared
 
 MINERS = 3
 

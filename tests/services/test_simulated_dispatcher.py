@@ -24,10 +24,7 @@ from controller.dispatch.topics import receipt_topic, site_subscriptions
 from controller.signing import PublicKey, Role, SigningKey, private_pem, public_pem
 from simulators.scenario_file import scenario_path
 from tests.patience import until
-from tests.services.brokers import (
-    Amqtt,
-    Mosquitto,
-)
+from tests.services.brokers import Amqtt, Mosquitto
 
 SITE = "kambarata"
 

@@ -8,16 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.patience import eventually
-from tests.services.pool_ground import (
-    BEGAN,
-    NEXT,
-    OURS,
-    POOL,
-    Pool,
-    earned_by,
-    received_sat,
-    waits,
-)
+from tests.services.pool_ground import BEGAN, NEXT, OURS, POOL, Pool, earned_by, received_sat, waits
 
 simulated = pytest.mark.parametrize("chain", ["simulated"], indirect=True)
 

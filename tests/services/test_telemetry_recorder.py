@@ -21,11 +21,7 @@ from controller.telemetry.recorder import Recorder
 from controller.telemetry.series import MinerSeries, SiteSeries
 from controller.telemetry.spool import Spool, read_books
 from tests.patience import eventually
-from tests.services.databases import (
-    Hostile,
-    address,
-    never_answers,
-)
+from tests.services.databases import Hostile, address, never_answers
 from tests.services.site_ground import Ground as SiteGround
 from tests.unit.telemetry.test_series import KNOWN, reading
 from tests.unit.telemetry.toy_image import alarm, event, image, node

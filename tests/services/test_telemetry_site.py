@@ -23,11 +23,7 @@ from controller.config.problems import ConfigError
 from controller.telemetry.readback import audit as read_back
 from tests.loopback import free_port
 from tests.patience import eventually
-from tests.services.databases import (
-    Hostile,
-    Influx,
-    never_answers,
-)
+from tests.services.databases import Hostile, Influx, never_answers
 
 pytestmark = pytest.mark.timeout(240)
 NARYN = [sys.executable, "-m", "controller.cli.main"]
