@@ -22,16 +22,12 @@ from drivers.transport.grpc import SocketGrpc
 from drivers.transport.ports import Endpoint
 from drivers.transport.tcp_json import SocketTcpJson
 from tests.loopback import free_port
+from tests.protocols.miner_plant import RealClock
 from tests.protocols.simulated_fleet import braiins_of, served
 from tests.services.databases import needed
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-
-
-class RealClock:
-    def monotonic_s(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 @asynccontextmanager

@@ -28,10 +28,7 @@ from drivers.contract.commands import AlreadySo, Applied, Sleep
 from drivers.registry import JUDGES
 from drivers.transport.wave import send_wave
 from tests.patience import until
-from tests.protocols.test_miner_drivers import (
-    plant,
-    until_reading,
-)
+from tests.protocols.miner_plant import plant, until_reading
 from tests.protocols.test_prepared_sleep import forget_login
 from tests.services.guard_ground import CURVE
 from tests.unit.power.toy import build

@@ -14,10 +14,7 @@ from drivers.miners.antminer_stock.frame import CONFIG_AGE_S_MAX
 from drivers.registry import JUDGES
 from drivers.transport.wave import send_wave
 from tests.patience import until
-from tests.protocols.test_miner_drivers import (
-    plant,
-    until_reading,
-)
+from tests.protocols.miner_plant import plant, until_reading
 
 FIRMWARES = sorted(JUDGES)
 LOGINS = [firmware for firmware in FIRMWARES if firmware != "luxos"]
