@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controller.cli.scenario.virtual_time import VirtualClock, run_virtual
 from controller.dispatch.desk import Desk, DeskMemory
@@ -19,15 +18,12 @@ from controller.dispatch.topics import (
     status_topic,
 )
 from controller.power.instructions import ArmFeeder
-from controller.signing import PublicKey, Role, SigningKey
+from controller.signing import PublicKey, Role
 from controller.site.tick import DESK_BLOB
 from tests.services.site_ground import START, Ground
+from tests.unit.controller.seeded_keys import signing_key
 
 SITE = "toy"
-
-
-def signing_key(seed):
-    return SigningKey.of(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32))
 
 
 NDC, CHIEF, STRANGER, OWN = map(signing_key, range(1, 5))

@@ -3,8 +3,6 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from controller.dispatch.acceptance import (
     Arrival,
     ClockView,
@@ -18,16 +16,13 @@ from controller.dispatch.message import PAYLOAD_TYPES, Heartbeat, Order, Setpoin
 from controller.dispatch.sealing import seal
 from controller.dispatch.topics import heartbeat_topic, order_topic, setpoint_topic
 from controller.power.state import OrderClass
-from controller.signing import PublicKey, Role, SigningKey, sign
+from controller.signing import PublicKey, Role, sign
+from tests.unit.controller.seeded_keys import signing_key
 
 SITE = "kambarata"
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 NOW_S = 5_000.0
 ORDER, HEARTBEAT, SETPOINT = order_topic(SITE), heartbeat_topic(SITE), setpoint_topic(SITE, "plant")
-
-
-def signing_key(seed):
-    return SigningKey.of(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32))
 
 
 NDC, CHIEF, CLERK, STRANGER, OWN = map(signing_key, range(1, 6))

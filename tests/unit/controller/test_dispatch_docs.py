@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controller.dispatch import topics
 from controller.dispatch.acceptance import (
@@ -37,12 +36,13 @@ from controller.dispatch.message import (
 from controller.dispatch.receipts import Stamp, accepted, rejected
 from controller.dispatch.sealing import seal
 from controller.power.state import OnExpiry, OrderClass
-from controller.signing import PublicKey, Role, SigningKey
+from controller.signing import PublicKey, Role
+from tests.unit.controller.seeded_keys import signing_key
 
 PAGE = Path(__file__).parents[3] / "docs" / "protocol" / "README.md"
 SITE = "kambarata"
 AT = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
-NDC = SigningKey.of(Ed25519PrivateKey.from_private_bytes(b"\x01" * 32))
+NDC = signing_key(1)
 VIEW = SiteView(
     site=SITE,
     keys={NDC.key_id: PublicKey.of(NDC.public_bytes, issuer="ndc", roles=[Role.DISPATCH])},

@@ -4,7 +4,6 @@ import os
 from datetime import UTC, datetime
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,12 +30,13 @@ from controller.dispatch.secret_files import (
     write_secret,
 )
 from controller.power.state import OnExpiry, OrderClass
-from controller.signing import PublicKey, Role, SigningKey
+from controller.signing import PublicKey, Role
+from tests.unit.controller.seeded_keys import signing_key
 
 SITE = "kambarata"
 AT = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
-KEY = SigningKey.of(Ed25519PrivateKey.from_private_bytes(b"\x09" * 32))
-OTHER = SigningKey.of(Ed25519PrivateKey.from_private_bytes(b"\x08" * 32))
+KEY = signing_key(9)
+OTHER = signing_key(8)
 OF = Reference(topic=topics.order_topic(SITE), envelope_sha256="0" * 64)
 STATUS = Status(site=SITE, sequence=1, at=AT, state="online", mode="armed", power_w=0)
 

@@ -35,13 +35,10 @@ from controller.signing import (
     sign,
     verify,
 )
+from tests.unit.controller.seeded_keys import signing_key
 
 TYPE = "application/vnd.naryn.order.v1+json"
 PAYLOAD = b'{"cap_w": 4000000}'
-
-
-def key(seed):
-    return SigningKey.of(Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32))
 
 
 def trusted(*signing, role=Role.DISPATCH):
@@ -51,7 +48,7 @@ def trusted(*signing, role=Role.DISPATCH):
     return {k.key_id: k for k in public}
 
 
-ALICE, BOB, MALLORY = key(1), key(2), key(3)
+ALICE, BOB, MALLORY = map(signing_key, range(1, 4))
 KEYS = trusted(ALICE, BOB)
 GOOD = json.loads(sign(PAYLOAD, TYPE, [ALICE]))
 
