@@ -1,6 +1,7 @@
 """One guard with miners in memory on a real channel, for tests."""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,12 +19,17 @@ from controller.channel.guard import (
     ladder_sha256,
 )
 from controller.channel.server import ChannelServer
+from controller.config.inventory import InventoryRow
 from controller.guard.desk import Guard
 from controller.guard.holding import Holding
 from controller.guard.shedder import Shedder
 from controller.guard.store import Store
 from controller.power.site import FailsafeCurve
-from drivers.contract.commands import Applied
+from drivers.contract.commands import AlreadySo, Applied
+from drivers.contract.frames import SleepFrame
+
+LIFE_S = 60.0
+"""How long a prepared command may be sent."""
 
 CURVE = FailsafeCurve(hold_s=20.0, decay_s=0.0, value_w=0.0)
 
@@ -63,6 +69,54 @@ class Miner:
     async def apply(self, command):
         self.asked += 1
         return self.outcome
+
+
+class Prepared(Miner):
+    """A driver that can prepare; `says` is what comes of it."""
+
+    def __init__(self, name, clock):
+        super().__init__()
+        self.name, self.clock, self.prepared = name, clock, 0
+        self.says = None
+        self.goes_on = False
+
+    async def prepare(self):
+        self.prepared += 1
+        if isinstance(self.says, asyncio.Event):
+            await self.says.wait()
+        if isinstance(self.says, Exception):
+            raise self.says
+        if isinstance(self.says, AlreadySo):
+            return self.says
+        return SleepFrame(
+            miner_id=self.name,
+            firmware="any",
+            host="10.0.0.1",
+            port=1,
+            request=b"",
+            valid_until_s=self.clock.now_s + LIFE_S,
+            answer_deadline_s=1.0,
+            goes_on=self.goes_on,
+        )
+
+
+class HeldWave:
+    """Takes the place of the sockets: holds what was sent until it is let go."""
+
+    def __init__(self):
+        self.sent, self.outcome = [], Applied(persistent_writes=1)
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.may_begin = threading.Event()
+        self.may_begin.set()
+
+    def __call__(self, frames, answered, stopped):
+        assert self.may_begin.wait(10.0)
+        sent = list(frames)
+        self.sent += sent
+        assert self.may_answer.wait(10.0)
+        for frame in sent:
+            answered(frame, self.outcome)
 
 
 class Bench:
@@ -143,3 +197,22 @@ async def settled(bench):
             return
         await asyncio.sleep(0.01)
     pytest.fail("commands never ended")
+
+
+def rows_of(toy):
+    return {
+        name: InventoryRow(
+            miner_id=name,
+            host="10.0.0.1",
+            firmware=toy.miners[name].miner.firmware,
+            make="any",
+            model="any",
+            feeder=toy.miners[name].miner.node_id,
+        )
+        for name in toy.miners
+    }
+
+
+def tick(link, toy):
+    decision = toy.tick()
+    link.ticked(decision.state, toy.images[-1], decision.ledger)

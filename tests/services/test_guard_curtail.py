@@ -1,7 +1,6 @@
 """Sleeps that a controller hands to its guard, over a real channel: who takes them, who is told."""
 
 import asyncio
-import threading
 from dataclasses import replace
 
 import pytest
@@ -12,35 +11,15 @@ from controller.channel.guard import Entry, Ladder, Look, Shed, TakeOver
 from controller.guard.shedder import LENT_S
 from drivers.contract.commands import AlreadySo, Applied, RefusalReason, Refused, Unconfirmed
 from tests.patience import until
-from tests.services.guard_ground import opened, settled
-from tests.services.test_guard_shedder import LIFE_S, Prepared
+from tests.services.guard_ground import LIFE_S, HeldWave, Prepared, opened, settled
 
 MINERS = 3
-
-
-class Wave:
-    """Takes the place of the sockets: holds what was sent until it is let go."""
-
-    def __init__(self):
-        self.sent, self.outcome = [], Applied(persistent_writes=1)
-        self.may_answer = threading.Event()
-        self.may_answer.set()
-        self.may_begin = threading.Event()
-        self.may_begin.set()
-
-    def __call__(self, frames, answered, stopped):
-        assert self.may_begin.wait(10.0)
-        sent = list(frames)
-        self.sent += sent
-        assert self.may_answer.wait(10.0)
-        for frame in sent:
-            answered(frame, self.outcome)
 
 
 @pytest.fixture
 async def bench(tmp_path_factory):
     async with opened(tmp_path_factory.mktemp("g")) as made:
-        made.send = Wave()
+        made.send = HeldWave()
         made.new_miner = lambda name: Prepared(name, made.clock)
         preparing = asyncio.create_task(made.shedder.run())
         await made.give(ladder_of(MINERS))

@@ -18,10 +18,7 @@ from controller.site.guarded import LADDER_S, GuardLink
 from controller.site.slots import MinerSlots
 from drivers.contract.commands import Applied, RefusalReason, Refused, Sleep, Unconfirmed
 from tests.patience import until
-from tests.services.guard_ground import Bench, Clock
-from tests.services.test_guard_curtail import Wave
-from tests.services.test_guard_link import rows_of, tick
-from tests.services.test_guard_shedder import Prepared
+from tests.services.guard_ground import Bench, Clock, HeldWave, Prepared, rows_of, tick
 from tests.unit.power.toy import build
 
 MINERS = 70
@@ -36,7 +33,7 @@ class Stage:
     def __init__(self, folder):
         folder.chmod(0o700)
         self.bench, self.toy = Bench(folder), build(miners=MINERS, firmwares=("whatsminer-v2",))
-        self.bench.send = self.wave = Wave()
+        self.bench.send = self.wave = HeldWave()
         self.bench.new_miner = lambda name: Prepared(name, self.bench.clock)
         self.clock = Clock(now_s=5.0)  # its own, as on another host
         rows = rows_of(self.toy)

@@ -6,29 +6,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from controller.channel.guard import Look, Release
-from controller.config.inventory import InventoryRow
 from controller.power.instructions import TagMiner
 from controller.site.guarded import GuardLink
 from controller.site.ladder import ladder_of
 from tests.patience import until
-from tests.services.guard_ground import opened, settled
+from tests.services.guard_ground import opened, rows_of, settled, tick
 from tests.unit.power.toy import build
 
 MINERS = 30
-
-
-def rows_of(toy):
-    return {
-        name: InventoryRow(
-            miner_id=name,
-            host="10.0.0.1",
-            firmware=toy.miners[name].miner.firmware,
-            make="any",
-            model="any",
-            feeder=toy.miners[name].miner.node_id,
-        )
-        for name in toy.miners
-    }
 
 
 @pytest.fixture
@@ -76,11 +61,6 @@ def test_one_that_sleeps_has_nothing_to_give(toy):
 
 def link_to(there, toy, epoch="one"):
     return GuardLink(there.path, toy.site, rows_of(toy), epoch, there.clock)
-
-
-def tick(link, toy):
-    decision = toy.tick()
-    link.ticked(decision.state, toy.images[-1], decision.ledger)
 
 
 async def test_it_gives_the_ladder_beats_and_takes_over(bench, toy, monkeypatch):

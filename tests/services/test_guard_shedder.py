@@ -7,42 +7,10 @@ import pytest
 
 from controller.channel.guard import Entry
 from controller.guard.shedder import FRESH_S, PREPARE_MAX, PREPARE_REST_S, Shedder
-from drivers.contract.commands import AlreadySo, Applied, RefusalReason, Refused, Unconfirmed
+from drivers.contract.commands import Applied, RefusalReason, Refused, Unconfirmed
 from drivers.contract.errors import Unreachable
-from drivers.contract.frames import SleepFrame
 from tests.patience import until
-from tests.services.guard_ground import Clock, Miner
-
-LIFE_S = 60.0
-
-
-class Prepared(Miner):
-    """A driver that can prepare; `says` is what comes of it."""
-
-    def __init__(self, name, clock):
-        super().__init__()
-        self.name, self.clock, self.prepared = name, clock, 0
-        self.says = None
-        self.goes_on = False
-
-    async def prepare(self):
-        self.prepared += 1
-        if isinstance(self.says, asyncio.Event):
-            await self.says.wait()
-        if isinstance(self.says, Exception):
-            raise self.says
-        if isinstance(self.says, AlreadySo):
-            return self.says
-        return SleepFrame(
-            miner_id=self.name,
-            firmware="any",
-            host="10.0.0.1",
-            port=1,
-            request=b"",
-            valid_until_s=self.clock.now_s + LIFE_S,
-            answer_deadline_s=1.0,
-            goes_on=self.goes_on,
-        )
+from tests.services.guard_ground import LIFE_S, Clock, Prepared
 
 
 class Wave:
