@@ -4,8 +4,7 @@ import errno
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pytest
 
@@ -20,8 +19,7 @@ from drivers.contract.commands import (
 from drivers.contract.frames import SleepFrame
 from drivers.transport import wave
 from drivers.transport.wave import REPLY_BYTES_MAX, WAVE, send_wave
-
-PATIENCE_S = 30.0
+from tests.drivers.wave_peers import PATIENCE_S, Peer, frame_to, hang, peer, yes
 
 
 def judge(_frame: SleepFrame, received: bytes, is_closed: bool) -> Outcome | None:
@@ -31,63 +29,6 @@ def judge(_frame: SleepFrame, received: bytes, is_closed: bool) -> Outcome | Non
     return Unconfirmed(detail="closed") if is_closed else None
 
 
-class Peer:
-    """A listener whose connections `serve` is called with, each in a thread of its own."""
-
-    def __init__(self, serve) -> None:
-        self.received: list[bytes] = []
-        self.served: list[socket.socket] = []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1_024)
-        self.port = self.listener.getsockname()[1]
-        self._serve = serve
-        self._links: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                link, _ = self.listener.accept()
-            except OSError:
-                return
-            self._links.append(link)
-            thread = threading.Thread(target=self._talk, args=(link,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _talk(self, link: socket.socket) -> None:
-        try:
-            self.received.append(link.recv(65_536))
-            self._serve(link)
-            self.served.append(link)
-        except OSError:
-            pass
-
-    def close(self) -> None:
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for link in self._links:
-            link.close()
-
-
-@contextmanager
-def peer(serve) -> Iterator[Peer]:
-    there = Peer(serve)
-    try:
-        yield there
-    finally:
-        there.close()
-
-
-def yes(link: socket.socket) -> None:
-    link.sendall(b"OK\0")
-    link.close()
-
-
-def hang(link: socket.socket) -> None:
-    time.sleep(PATIENCE_S)
-
-
 def flood(link: socket.socket) -> None:
     for _ in range(160):
         link.sendall(b"x" * 65_536)
@@ -95,19 +36,6 @@ def flood(link: socket.socket) -> None:
 
 def hang_up(link: socket.socket) -> None:
     link.close()
-
-
-def frame_to(port: int, number: int = 0, **changes) -> SleepFrame:
-    values = {
-        "miner_id": f"m{number}",
-        "firmware": "any",
-        "host": "127.0.0.1",
-        "port": port,
-        "request": b"sleep",
-        "valid_until_s": time.monotonic() + 600.0,
-        "answer_deadline_s": PATIENCE_S,
-    }
-    return SleepFrame(**(values | changes))
 
 
 def outcomes_of(frames, *, open_max=1_000, stopped=lambda: False):

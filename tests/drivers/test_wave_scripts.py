@@ -9,7 +9,7 @@ from dataclasses import replace
 from drivers.contract.commands import Applied, Outcome, Refused, Unconfirmed
 from drivers.contract.frames import Follow, SleepFrame
 from drivers.transport.wave import WAVE, send_wave
-from tests.drivers.test_wave import frame_to, hang, peer
+from tests.drivers.wave_peers import frame_to, hang, peer, yes
 
 LOCK, ACT, UNLOCK = b"lock", b"act", b"unlock"
 
@@ -42,11 +42,6 @@ def sent(
 
     send_wave(frames, {"any": judge}, answered, open_max=open_max, stopped=stopped)
     return found
-
-
-def yes(link: socket.socket) -> None:
-    link.sendall(b"OK\0")
-    link.close()
 
 
 def test_each_miner_is_locked_commanded_and_unlocked():
