@@ -189,3 +189,12 @@ def floods(connection):
     connection.sendall(b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n")
     while True:
         connection.sendall(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+
+
+@pytest.fixture
+def influx(tmp_path):
+    """InfluxDB for one test."""
+    made = Influx(tmp_path)
+    made.start()
+    yield made
+    made.close()

@@ -14,17 +14,9 @@ from controller.telemetry.readback import AuditError, audit
 from controller.telemetry.shipper import Shipper
 from controller.telemetry.verdict import Verdict
 from tests.patience import eventually
-from tests.services.databases import Hostile, Influx, Victoria, address, floods, never_answers, says
+from tests.services.databases import Hostile, Victoria, address, floods, never_answers, says
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-def influx(tmp_path):
-    made = Influx(tmp_path)
-    made.start()
-    yield made
-    made.close()
 
 
 class Line:

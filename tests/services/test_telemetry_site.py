@@ -23,7 +23,7 @@ from controller.config.problems import ConfigError
 from controller.telemetry.readback import audit as read_back
 from tests.loopback import free_port
 from tests.patience import eventually
-from tests.services.databases import Hostile, Influx, never_answers
+from tests.services.databases import Hostile, never_answers
 
 pytestmark = pytest.mark.timeout(240)
 NARYN = [sys.executable, "-m", "controller.cli.main"]
@@ -137,14 +137,6 @@ class Site:
         status = self.process.wait(20)
         self.process = None
         return status, time.monotonic() - begun_s
-
-
-@pytest.fixture
-def influx(tmp_path):
-    made = Influx(tmp_path)
-    made.start()
-    yield made
-    made.close()
 
 
 @pytest.fixture
