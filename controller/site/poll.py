@@ -39,7 +39,7 @@ _HUNG_S = 60.0
 """Every driver keeps a deadline of its own, 15 s at most; one that does not is given up here, so
 that it holds no place for ever.
 """
-_FIRST_READS_PER_S = 350.0
+_FIRST_READS_PER_S = 250.0
 """A first read asks everything: who it is, its configuration, its pools, on three connections and
 more. A large fleet's first round takes longer than a period, so that others have their turn too.
 """

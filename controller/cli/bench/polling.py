@@ -36,6 +36,8 @@ LAG_PROBE_S = 0.005
 _WARM_UP_PERIODS_MAX = 6.0
 _FIRST_READS_PER_S_MIN = 100.0
 """A large fleet's first round takes longer than those periods; slower than this it is cut short."""
+_SETTLING_PERIODS = 4.0
+"""A first round that filled the core leaves late reads behind."""
 
 
 class CountedTcp:
@@ -260,7 +262,7 @@ async def polling(
         answering = len(fleet.drivers) - len(fleet.hung)
         longest_s = warm_up_s_max(len(fleet.drivers), pace.period_s)
         await until(lambda: len(slots.readings) >= answering, longest_s)
-        await asyncio.sleep(pace.period_s)
+        await asyncio.sleep(_SETTLING_PERIODS * pace.period_s)
         yield Polling(poll=poll, watch=watch, peer=peer, outlet=outlet)
 
 
