@@ -2,13 +2,15 @@
 
 A device that fails every second must not fill the disk or hide the others: of one event about one
 device, `BURST` lines a minute are written; the first of the next minute says how many were left
-out.
+out. A line that cannot be written (a full disk, a reader that went away) is lost and counted, and
+stops nothing.
 """
 
 import sys
+import threading
 import time
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -48,8 +50,35 @@ class DeviceRate:
         return entry
 
 
+class LineLogger:
+    """What structlog writes to. Never raises: the next line that can be written follows one that
+    says how many may be lost.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._lost = 0
+
+    def msg(self, line: str) -> None:
+        """Write a line."""
+        with self._lock:
+            try:
+                if self._lost:
+                    self._stream.write(f"{self._lost} lines of this log may be lost\n")
+                self._stream.write(f"{line}\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._lost += 1
+            else:
+                self._lost = 0
+
+    debug = info = warning = error = critical = msg
+
+
 def configure(*, as_json: bool) -> None:
     """Log to standard error from now on: JSON lines for programs, or a line for people."""
+    logger = LineLogger(sys.stderr)
     plain = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[
@@ -63,5 +92,5 @@ def configure(*, as_json: bool) -> None:
             structlog.processors.JSONRenderer() if as_json else plain,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(20),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: logger,
     )

@@ -207,9 +207,10 @@ class MinerPoll:
             missed = self._fault(miner_id, repr(error))
         finally:
             self._reading.pop(miner_id, None)
+            # Whatever failed, saying so included: it is read again.
+            self._wheel.put(miner_id, self._next_s(miner_id, due_s, begun_s, missed))
         if self._ended is not None:
             self._ended(Polled(miner_id=miner_id, due_s=due_s, begun_s=begun_s, missed=missed))
-        self._wheel.put(miner_id, self._next_s(miner_id, due_s, begun_s, missed))
 
     def _fault(self, miner_id: str, what: str) -> int:
         _log.exception("miner_driver_failed", miner=miner_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from types import SimpleNamespace
 
 import pytest
 
@@ -231,6 +232,17 @@ def test_a_driver_with_a_bug_goes_on_being_polled(error):
     assert slots.unreachable == {}
 
 
+def test_a_miner_is_read_again_even_when_its_failure_cannot_be_said(monkeypatch):
+    miners = fleet(1, error=unreachable())
+
+    def unsayable(*_, **__):
+        raise OSError("the log is gone")
+
+    monkeypatch.setattr("controller.site.poll._log", SimpleNamespace(info=unsayable))
+    run_virtual(polled(miners, 100.0))
+    assert len(miners["m0"].begun_s) >= 3
+
+
 def test_the_end_cancels_reads_under_way():
     miners = fleet(3, takes_s=1000.0)
     run_virtual(polled(miners, 20.0))
@@ -268,7 +280,9 @@ def test_connections_a_second_are_bounded():
 def test_a_large_fleets_first_round_takes_its_time():
     """It asks everything of everybody, and a tick must have its turn meanwhile."""
     miners = fleet(2_500, takes_s=0.01)
-    run_virtual(polled(miners, 10.5, pace=PollPace(period_s=30.0, order_period_s=1.0, reads_max=99)))
+    run_virtual(
+        polled(miners, 10.5, pace=PollPace(period_s=30.0, order_period_s=1.0, reads_max=99))
+    )
     first = sorted(driver.begun_s[0] for driver in miners.values())
     for second in range(5):
         begun = sum(second <= s - first[0] < second + 1 for s in first)

@@ -17,6 +17,7 @@ from controller.cli.scenario.judge import Row
 from controller.cli.scenario.play import Script, play, site_of
 from controller.cli.scenario.virtual_time import run_virtual
 from controller.config.problems import ConfigError
+from controller.log import LineLogger
 from simulators.scenario_file import ScenarioError, load_scenario, scenario_path
 from simulators.services.dispatcher.play import EventError
 
@@ -49,9 +50,10 @@ def run(
         )
     except (ScenarioError, OSError, ValueError) as error:
         fail(str(error), 2)
+    logger = LineLogger(sys.stderr)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: logger,
     )
     with ExitStack() as stack:
         try:

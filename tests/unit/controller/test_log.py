@@ -1,13 +1,16 @@
-"""Logs: what one device says too often is dropped and counted; nothing else is."""
+"""Logs: what one device says too often is dropped and counted, and so is what cannot be written."""
 
+import errno
+import io
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 import structlog
 
-from controller.log import BURST, WINDOW_S, DeviceRate
+from controller.log import BURST, WINDOW_S, DeviceRate, LineLogger
 
 
 class Clock:
@@ -64,3 +67,52 @@ def test_both_forms_reach_standard_error(as_json):
     else:
         assert "seen" in run.stderr
         assert "m7" in run.stderr
+
+
+class Full(io.StringIO):
+    """A stream on a disk that may be full."""
+
+    is_full = False
+
+    def write(self, text):
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_line_that_cannot_be_written_stops_nothing_and_is_counted():
+    stream = Full()
+    logger = LineLogger(stream)
+    logger.info("one")
+    stream.is_full = True
+    logger.error("two")
+    logger.warning("three")
+    stream.is_full = False
+    logger.info("four")
+    logger.info("five")
+    assert stream.getvalue() == "one\n2 lines of this log may be lost\nfour\nfive\n"
+
+
+def test_a_closed_stream_stops_nothing():
+    stream = io.StringIO()
+    stream.close()
+    LineLogger(stream).error("nobody hears")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_process_outlives_who_read_its_log(as_json):
+    code = (
+        "import structlog, time; from controller import log; "
+        f"log.configure(as_json={as_json}); said = structlog.get_logger()\n"
+        "for _ in range(3): said.error('seen', miner='m7'); said.info('seen')\n"
+        "print('alive', flush=True)"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        run = subprocess.run(
+            [sys.executable, "-c", code], check=False, stdout=subprocess.PIPE, stderr=writer
+        )
+    finally:
+        os.close(writer)
+    assert run.stdout == b"alive\n"
