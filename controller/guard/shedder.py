@@ -251,7 +251,7 @@ class Shedder:
 
         def note() -> None:
             while gathered:
-                self._answered(*gathered.popleft())
+                loop.call_soon(self._answered, *gathered.popleft())
 
         def send() -> None:
             try:

@@ -239,6 +239,8 @@ class _Wave:
                 self._end(call, _unreachable(_said(failure)))
             else:
                 self._receive(call)
+                if self._is_open(call):
+                    self._poller.modify(handle, _TO_GO_ON)  # not whole yet
         return bool(found)
 
     def _send(self, call: _Call) -> None:
@@ -281,8 +283,6 @@ class _Wave:
             self._follow(call, said)
         elif said is not None:
             self._end(call, said)
-        elif call.frame.goes_on:
-            self._poller.modify(call.link.fileno(), _TO_GO_ON)
 
     def _follow(self, call: _Call, said: Follow) -> None:
         """Queue the next request of the same miner; nothing is begun in the middle of a turn, for
