@@ -72,6 +72,30 @@ def test_a_lock_is_used_at_once_and_given_back_when_all_have_their_command():
         assert set(found.values()) == {Applied()}
 
 
+def test_a_lock_that_comes_in_pieces_is_waited_for_and_used_at_once():
+    def whole(frame: SleepFrame, received: bytes, is_closed: bool) -> Outcome | Follow | None:
+        return judge(frame, received, is_closed) if received.endswith(b"\0") else None
+
+    def drip(link: socket.socket) -> None:
+        for piece in (b"O", b"K", b"\0"):
+            time.sleep(0.05)
+            link.sendall(piece)
+
+    found: dict[str, Outcome] = {}
+    with peer(drip) as there:
+        begun_s = time.monotonic()
+        frames = [replace(f, answer_deadline_s=20.0) for f in locked(there.port, 3)]
+        send_wave(
+            frames,
+            {"any": whole},
+            lambda frame, outcome: found.setdefault(frame.miner_id, outcome),
+            open_max=1_000,
+        )
+        assert set(found.values()) == {Applied()}
+        assert time.monotonic() - begun_s < 15.0, "not at its deadline"
+        assert there.received.count(UNLOCK) == 3
+
+
 def test_few_sockets_are_enough_for_scripts():
     with peer(yes) as there:
         found = sent(locked(there.port, 200), open_max=WAVE)

@@ -80,6 +80,21 @@ async def test_who_needs_two_requests_begins_first(shedder, wave, clock):
     assert wave.sent == ["m2", "m0", "m1"]
 
 
+async def test_an_outcome_that_its_borrower_cannot_take_costs_no_other(shedder, clock):
+    miners, told = fleet(shedder, clock), []
+    await until(lambda: shedder.ready() == 3, "all are prepared")
+
+    def tell(name, _outcome):
+        told.append(name)
+        if name == "m0":
+            raise RuntimeError("a fault of ours")
+
+    taken = shedder.lend({entry.miner_id: entry for entry in entries(miners)}, {}, tell)
+    assert taken == ("m0", "m1", "m2")
+    await until(lambda: len(told) == 3, "each is told")
+    assert shedder.under_way == 0
+
+
 async def test_a_login_that_did_not_hold_goes_through_the_driver(shedder, wave, clock):
     miners = fleet(shedder, clock, 1)
     await until(lambda: shedder.ready() == 1, "it is prepared")
