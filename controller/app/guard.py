@@ -19,8 +19,9 @@ from controller.config.schema import GuardSection
 from controller.guard.desk import Guard
 from controller.guard.heartbeat import Heartbeat
 from controller.guard.holding import Holding
-from controller.guard.shedder import SendWave, Shedder
+from controller.guard.shedder import Shedder
 from controller.guard.store import Store
+from controller.guard.waves import SendWave
 from controller.health import serve_health
 from controller.power.site import FailsafeCurve
 from drivers.contract.commands import Outcome

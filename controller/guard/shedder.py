@@ -11,15 +11,13 @@ A miner whose frame was taken is read afterwards: accepted is not asleep. What a
 
 import asyncio
 import math
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 import structlog
 
 from controller.channel.guard import Entry
+from controller.guard.waves import SendWave, Waves
 from drivers.contract.commands import (
     AlreadySo,
     Applied,
@@ -55,18 +53,8 @@ LENT_S = 5.0
 """How long after it was lent a command may still leave: far longer than ten thousand take. A guard
 that stood still in the middle must not put to sleep whom the controller has woken since.
 """
-_GATHER_S = 0.1
-"""Outcomes are noted together, so often: each by itself takes the wave's turn away from it."""
 _LOOK_S = 0.5
 _STEP_S = 0.1
-_END_S = 1.0
-
-SendWave = Callable[
-    [Iterable[SleepFrame], Callable[[SleepFrame, Outcome], None], Callable[[], bool]], None
-]
-"""Sends frames; blocks until each has its outcome, or the last argument says that this ends. Run in
-a thread of its own.
-"""
 
 Told = Callable[[str, Outcome], None]
 
@@ -75,8 +63,8 @@ class Shedder:
     """The fleet as the guard commands it. `drivers` is replaced with every ladder."""
 
     def __init__(self, send: SendWave, clock: Clock) -> None:
-        self._send = send
         self._clock = clock
+        self._waves = Waves(send, clock, self._answered)
         self._drivers: dict[str, MinerDriver] = {}
         self._wanted: tuple[str, ...] = ()
         self._frames: dict[str, SleepFrame] = {}
@@ -90,10 +78,6 @@ class Shedder:
         self._entries: dict[str, Entry] = {}
         self._failed: dict[str, float] = {}
         self._looks_first = False
-        self._waves: list[threading.Thread] = []
-        self._sending: set[object] = set()
-        """Waves with commands that have not left."""
-        self._ending = threading.Event()
 
     @property
     def gone(self) -> frozenset[str]:
@@ -173,7 +157,7 @@ class Shedder:
             else:
                 self._begin(name)
         if frames:
-            self._start_wave(frames)
+            self._waves.start(frames)
 
     def lend(
         self, entries: Mapping[str, Entry], changed_s: Mapping[str, float], told: Told
@@ -200,7 +184,7 @@ class Shedder:
         self._lent |= dict.fromkeys(names, told)
         self._entries |= {name: entries[name] for name in names}
         if frames:
-            self._start_wave(frames, now_s + LENT_S)
+            self._waves.start(frames, now_s + LENT_S)
         return names
 
     def keep(self, asleep: Iterable[str]) -> None:
@@ -219,55 +203,11 @@ class Shedder:
 
     async def close(self) -> None:
         """Stop waiting for answers. What a miner has received it carries out all the same."""
-        self._ending.set()
-        for wave in self._waves:
-            await asyncio.to_thread(wave.join, _END_S)
+        await self._waves.close()
         tasks = [task for task in self._under_way.values() if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _start_wave(self, frames: list[SleepFrame], until_s: float = math.inf) -> None:
-        """Frames that have not left by `until_s` are too old to be sent."""
-        loop = asyncio.get_running_loop()
-
-        frames.sort(key=lambda frame: not frame.goes_on)
-        open_names = {frame.miner_id for frame in frames}
-        gathered: deque[tuple[str, Outcome]] = deque()
-        sending = object()
-        self._sending.add(sending)
-
-        def leaving() -> Iterator[SleepFrame]:
-            for frame in frames:
-                late = self._clock.monotonic_s() > until_s
-                yield replace(frame, valid_until_s=until_s) if late else frame
-            self._sending.discard(sending)
-
-        def answered(frame: SleepFrame, outcome: Outcome) -> None:
-            open_names.discard(frame.miner_id)
-            gathered.append((frame.miner_id, outcome))
-            if len(gathered) == 1:
-                loop.call_soon_threadsafe(loop.call_later, _GATHER_S, note)
-
-        def note() -> None:
-            while gathered:
-                loop.call_soon(self._answered, *gathered.popleft())
-
-        def send() -> None:
-            try:
-                self._send(leaving(), answered, self._ending.is_set)
-            except Exception as error:  # noqa: BLE001 - unanswered, its miners would count as off for ever
-                _log.exception("wave_failed")
-                lost = Unconfirmed(detail=f"the wave failed: {error!r}")
-                for name in tuple(open_names):
-                    loop.call_soon_threadsafe(self._answered, name, lost)
-            finally:
-                self._sending.discard(sending)
-
-        # A thread of its own: the wave must not wait for anything that this loop does.
-        thread = threading.Thread(target=send, name="wave", daemon=True)
-        self._waves = [wave for wave in self._waves if wave.is_alive()] + [thread]
-        thread.start()
 
     def _answered(self, name: str, outcome: Outcome) -> None:
         self._under_way.pop(name, None)
@@ -340,7 +280,7 @@ class Shedder:
             while True:
                 now_s = self._clock.monotonic_s()
                 # What prepares takes turns with what sends, and nobody waits for a preparation.
-                room = 0 if self._sending else PREPARE_MAX - len(self._preparing)
+                room = 0 if self._waves.sending else PREPARE_MAX - len(self._preparing)
                 due = (name for name in self._wanted if self._is_due(name, now_s))
                 begun = list(islice(due, room))
                 for name in begun:
