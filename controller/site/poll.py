@@ -43,6 +43,11 @@ _FIRST_READS_PER_S = 250.0
 """A first read asks everything: who it is, its configuration, its pools, on three connections and
 more. A large fleet's first round takes longer than a period, so that others have their turn too.
 """
+_HASTENED_PER_S = 2_000.0
+_HASTE_SPREAD_S = 1.0
+"""Miners hastened together are read at the end of one order period, so many a second, and over a
+second at least: when they have done what they were told.
+"""
 _GAP = 0.5
 """A miner whose turn came late has this share of its period before the next read, at least."""
 _SPREAD = 0.1
@@ -129,12 +134,13 @@ class MinerPoll:
         set.
         """
         wanted = frozenset(miner_ids)
-        now_s = self._clock.monotonic_s()
-        for miner_id in sorted(wanted - self._hastened):
-            due_s = self._wheel.due_s(miner_id)
-            soon_s = now_s + self._pace.of(miner_id).order_period_s * self._rng.random()
+        now_s, new = self._clock.monotonic_s(), sorted(wanted - self._hastened)
+        spread_s = max(_HASTE_SPREAD_S, len(new) / _HASTENED_PER_S)
+        for miner_id in new:
+            due_s, period_s = self._wheel.due_s(miner_id), self._pace.of(miner_id).order_period_s
+            soon_s = now_s + period_s
             if due_s is not None and due_s > soon_s:
-                self._wheel.put(miner_id, soon_s)
+                self._wheel.put(miner_id, soon_s - min(spread_s, period_s) * self._rng.random())
         self._hastened = wanted
 
     async def run(self) -> None:

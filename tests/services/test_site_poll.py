@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -122,17 +123,17 @@ def test_a_late_read_leaves_half_a_period_before_the_next():
 
 
 def test_many_hastened_at_once_are_spread_over_the_orders_period():
-    miners = fleet(200, takes_s=0.01)
+    miners, pace = fleet(8_000, takes_s=0.01), replace(PACE, reads_max=999)
 
     async def during(poll, _slots):
         await asyncio.sleep(50.0)
         poll.hasten(list(miners))
 
-    run_virtual(polled(miners, 56.0, during=during))
+    run_virtual(polled(miners, 56.0, pace=pace, during=during))
     begun_s = [s for driver in miners.values() for s in driver.begun_s if s > 50.0]
-    seconds = [sum(second <= s < second + 1.0 for s in begun_s) for second in range(50, 55)]
-    assert min(seconds) >= 20
-    assert max(seconds) <= 65
+    seconds = [sum(second <= s < second + 1.0 for s in begun_s) for second in range(51, 55)]
+    assert min(seconds) >= 1_500
+    assert max(seconds) <= 2_500
 
 
 def test_hastening_again_and_again_does_not_push_a_read_back():
