@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.cli.bench.peer import GARBAGE, HUGE, Peer, host
-from controller.cli.bench.polling import PolledFleet, Polling, Ran, polling
+from controller.cli.bench.polling import PolledFleet, Polling, Ran, device_at, polling
 from controller.site.poll import PollPace
 from controller.telemetry.outlet import until
-from drivers.contract.devices import MinerDevice, MinerDriver
+from drivers.contract.devices import MinerDriver
 from drivers.registry import build_miner
 
 SLICES = 2
@@ -50,13 +50,7 @@ def build_babblers(fleet: PolledFleet, peer: Peer) -> Babblers:
             for name, its_firmware in fleet.firmware_of.items()
             if its_firmware == firmware and name not in fleet.hung
         )
-        device = MinerDevice(
-            miner_id=name,
-            host=host(firmware, 0, fault),
-            profile=fleet.plant.profiles[name],
-            model=fleet.plant.models[name],
-            ports=peer.ports,
-        )
+        device = device_at(fleet.plant, peer, name, host(firmware, 0, fault))
         well[name], ill[name] = fleet.drivers[name], build_miner(device, fleet.wires)
     return Babblers(well=well, ill=ill)
 

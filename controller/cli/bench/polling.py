@@ -107,13 +107,7 @@ def build_polled(plant: BenchPlant, peer: Peer, hung_percent: float) -> PolledFl
         hangs = int((index + 1) * hung_percent / 100.0) > int(index * hung_percent / 100.0)
         if hangs:
             hung.add(name)
-        device = MinerDevice(
-            miner_id=name,
-            host=host(firmware, index, HUNG if hangs else 0),
-            profile=profile,
-            model=plant.models[name],
-            ports=peer.ports,
-        )
+        device = device_at(plant, peer, name, host(firmware, index, HUNG if hangs else 0))
         drivers[name], firmware_of[name] = build_miner(device, wires), firmware
     return PolledFleet(
         plant=plant,
@@ -125,6 +119,17 @@ def build_polled(plant: BenchPlant, peer: Peer, hung_percent: float) -> PolledFl
         firmware_of=firmware_of,
         hung=frozenset(hung),
         left_out=tuple(sorted(left_out)),
+    )
+
+
+def device_at(plant: BenchPlant, peer: Peer, name: str, address: str) -> MinerDevice:
+    """A miner of the plant as the peer answers for it there."""
+    return MinerDevice(
+        miner_id=name,
+        host=address,
+        profile=plant.profiles[name],
+        model=plant.models[name],
+        ports=peer.ports,
     )
 
 
