@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from tests.patience import PATIENCE_S, eventually
 
 NARYN = Path(sys.executable).with_name("naryn")
 
@@ -44,7 +45,7 @@ def children_of(pid):
     return {int(child) for child in listed.read_text().split()} if listed.exists() else set()
 
 
-def ended_in_the_middle(name, *words, children, within_s=60):
+def ended_in_the_middle(name, *words, children):
     """Start a benchmark, end it once it has started so many others; its exit status and those."""
     begun = subprocess.Popen(
         [NARYN, "bench", name, *map(str, words)],
@@ -52,13 +53,10 @@ def ended_in_the_middle(name, *words, children, within_s=60):
         stderr=subprocess.DEVNULL,
     )
     try:
-        until_s = time.monotonic() + within_s
-        while len(started := children_of(begun.pid)) < children:
-            assert begun.poll() is None, "it ended by itself"
-            assert time.monotonic() < until_s, "it never started them"
-            time.sleep(0.05)
+        eventually(lambda: len(children_of(begun.pid)) >= children, "it starts them")
+        started = children_of(begun.pid)
         begun.terminate()
-        return begun.wait(within_s), started
+        return begun.wait(PATIENCE_S), started
     finally:
         begun.kill()
         begun.wait()

@@ -38,7 +38,10 @@ class RpcError(Exception):
 
 
 class Chain:
-    """What both have in common. `url` and `cookie_file` are all that a program needs."""
+    """What both have in common. `url` and `cookie_file` are all that a program needs.
+
+    Each adds `mine_mempool`: put all that waits into one block, its hash.
+    """
 
     def __init__(self, folder):
         self.folder = folder
@@ -115,10 +118,6 @@ class Chain:
             on, transactions = on and block.hash, ()
         self.settle()
         return hashes
-
-    def mine_mempool(self):
-        """Put all that waits into one block: its hash."""
-        raise NotImplementedError
 
     def settle(self):
         """Wait until everything that follows the chain has caught up."""
